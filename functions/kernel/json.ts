@@ -1,0 +1,102 @@
+import { Problem } from './problem.ts';
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export interface JsonLimits {
+  readonly depth: number;
+  readonly members: number;
+}
+
+export const JSON_LIMITS: JsonLimits = { depth: 64, members: 200_000 };
+
+/**
+ * JSON as the wires need it: nesting and member count are capped before anything is built, duplicate keys and
+ * `__proto__` are refused, and integers beyond 2^53 come out as bigint instead of losing digits.
+ * Throws `invalid`.
+ */
+export function readJson(text: string, limits: JsonLimits = JSON_LIMITS): unknown {
+  const seen = scan(text, limits);
+  let value: unknown;
+  try {
+    value = seen.longDigits ? JSON.parse(text, keepDigits) : JSON.parse(text);
+  } catch (cause) {
+    throw new Problem('invalid', 'The body is not valid JSON.', { cause });
+  }
+  if (countMembers(value) !== seen.members)
+    throw new Problem('invalid', 'The body names a field twice in one object.');
+  return value;
+}
+
+/** One pass over the text, outside strings: depth, `name: value` pairs, and whether a number is too long for a double. */
+function scan(text: string, limits: JsonLimits): { members: number; longDigits: boolean } {
+  let depth = 0;
+  let members = 0;
+  let digits = 0;
+  let longDigits = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 34) {
+      i = endOfString(text, i);
+      digits = 0;
+    } else if (c >= 48 && c <= 57) {
+      digits += 1;
+      if (digits > 15) longDigits = true;
+    } else {
+      digits = 0;
+      if (c === 123 || c === 91) {
+        depth += 1;
+        if (depth > limits.depth)
+          throw new Problem('invalid', `The body nests deeper than ${limits.depth} levels.`);
+      } else if (c === 125 || c === 93) depth -= 1;
+      else if (c === 58) {
+        members += 1;
+        if (members > limits.members)
+          throw new Problem('invalid', `The body has more than ${limits.members} fields.`);
+      }
+    }
+  }
+  return { members, longDigits };
+}
+
+function endOfString(text: string, start: number): number {
+  let end = start;
+  for (;;) {
+    end = text.indexOf('"', end + 1);
+    if (end < 0) return text.length;
+    let slashes = 0;
+    while (text.charCodeAt(end - 1 - slashes) === 92) slashes += 1;
+    if (slashes % 2 === 0) return end;
+  }
+}
+
+/** JSON.parse's source text gives back the digits that the double lost. */
+function keepDigits(_key: string, value: unknown, context?: { source?: string }): unknown {
+  if (typeof value !== 'number' || Number.isSafeInteger(value) || !context?.source) return value;
+  return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+}
+
+function countMembers(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  let count = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) if (typeof item === 'object') count += countMembers(item);
+    return count;
+  }
+  for (const key of Object.keys(value)) {
+    if (key === '__proto__')
+      throw new Problem('invalid', "The body may not hold a field named '__proto__'.");
+    count += 1;
+    const item = (value as Record<string, unknown>)[key];
+    if (typeof item === 'object') count += countMembers(item);
+  }
+  return count;
+}
+
+/** JSON text in which a bigint prints as its digits; for the wires whose int64 is a JSON number. */
+export function writeJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item) =>
+    typeof item === 'bigint'
+      ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(String(item))
+      : item,
+  );
+}
