@@ -16,6 +16,10 @@ export interface Platform {
   readonly endpoints: Endpoints;
   /** Signs page tokens; 32 bytes, made once per installation, never shown. */
   readonly secret: Uint8Array;
+  /** `http://127.0.0.1:5000`: where steps and people reach this installation. */
+  readonly url: string;
+  /** `proxy`: artifact URIs are `mlflow-artifacts:/..` and bytes come through us; `direct`: they are `Blobs.locate`'s. */
+  readonly artifacts: 'proxy' | 'direct';
 }
 
 // ---------------------------------------------------------------- Table
@@ -269,6 +273,12 @@ export interface Machines {
   /** Idempotent; ends ABORTED. Jobs that its tasks started are stopped. */
   stop(call: Call, machine: string, execution: string, reason: string): Promise<void>;
   describe(call: Call, machine: string, execution: string): Promise<Execution | undefined>;
+  /** What `states:startExecution.sync:2` of another machine needs to start this one, once by name. */
+  address(
+    call: Call,
+    machine: string,
+    execution: string,
+  ): { StateMachineArn: string; Name: string };
   /** In order, at most 1,000 a page. */
   history(
     call: Call,
@@ -341,6 +351,11 @@ export interface Job {
 export interface Jobs {
   /** Idempotent by name: a second submit of a name finds the first job, whatever its spec. Throws `invalid`. */
   submit(call: Call, spec: JobSpec): Promise<Job>;
+  /**
+   * Keeps the spec and returns what the job state of a machine passes on to start it: the payload of the function
+   * `stillflow-run-step` (runner `lambda`), or the arguments of `sagemaker:createTrainingJob.sync`. Idempotent by name.
+   */
+  prepare(call: Call, spec: JobSpec): Promise<Json>;
   describe(call: Call, name: string): Promise<Job | undefined>;
   /** SIGTERM, and SIGKILL 120 s later. Idempotent. */
   stop(call: Call, name: string): Promise<void>;
