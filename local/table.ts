@@ -78,6 +78,8 @@ export function openTable(options: LocalTableOptions): LocalTable {
       if (write.if !== undefined && !holds(write.if, read(call, keyOf(write))))
         throw new Refused(index);
     });
+    // Every refusal comes before the first put: an lmdb batch does not undo what a callback wrote before it threw.
+    if (event && call.retry && read(call, retryKey(call.retry.key))) throw new Repeated();
     const change = counted ? moveCounter(call) : undefined;
     let told = 0;
     for (const write of writes) {
@@ -108,7 +110,6 @@ export function openTable(options: LocalTableOptions): LocalTable {
   function record(call: Call, event: Event) {
     if (call.retry) {
       const key = retryKey(call.retry.key);
-      if (read(call, key)) throw new Repeated();
       const kept = { digest: call.retry.digest, answer: JSON.stringify(event.answer ?? null) };
       void items.put(keyBytes(call, key), {
         ...key,
