@@ -1,0 +1,128 @@
+#!/usr/bin/env node
+import { enableCompileCache } from 'node:module';
+import { defineCommand, runMain } from 'citty';
+
+enableCompileCache();
+
+const data = {
+  type: 'string',
+  description: 'The data folder',
+  default: process.env['STILLFLOW_DATA'] ?? './.stillflow',
+} as const;
+const logLine = (line: Record<string, unknown>) =>
+  process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), ...line })}\n`);
+
+/** One line for a person, and exit 1; a stack only for what nobody foresaw. */
+function fail(error: unknown): never {
+  const text = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`stillflow: ${text}\n`);
+  if (process.env['STILLFLOW_TRACE'] && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+}
+
+function portOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535)
+    fail(new Error(`--port must be 0 to 65535, got '${text}'`));
+  return port;
+}
+
+const start = defineCommand({
+  meta: { name: 'start', description: 'Serve everything on this machine until Ctrl-C' },
+  args: {
+    data,
+    host: {
+      type: 'string',
+      description: 'Address to bind',
+      default: process.env['STILLFLOW_HOST'] ?? '127.0.0.1',
+    },
+    port: { type: 'string', description: 'Port; 0 for a free one (default 5000, or 5001 if busy)' },
+    auth: { type: 'boolean', description: 'Ask for a token on loopback too', default: false },
+    'allowed-hosts': {
+      type: 'string',
+      description: 'More host names this server answers to, by comma',
+    },
+  },
+  async run({ args }) {
+    const { start: serve } = await import('../local/start.ts');
+    const hosts = (args['allowed-hosts'] ?? process.env['MLFLOW_SERVER_ALLOWED_HOSTS'] ?? '')
+      .split(',')
+      .filter(Boolean);
+    const port = portOf(args.port ?? process.env['STILLFLOW_PORT']);
+    try {
+      const server = await serve({
+        host: args.host,
+        port,
+        data: args.data,
+        auth: args.auth,
+        hosts,
+        log: logLine,
+      });
+      process.stdout.write(`Stillflow ready at ${server.url}\n`);
+      let stopping = false;
+      const stop = () => {
+        if (stopping) process.exit(1);
+        stopping = true;
+        server.stop().then(() => process.exit(0), fail);
+      };
+      process.on('SIGINT', stop);
+      process.on('SIGTERM', stop);
+    } catch (error) {
+      fail(error);
+    }
+  },
+});
+
+const token = defineCommand({
+  meta: { name: 'token', description: 'Create, list and revoke tokens' },
+  subCommands: {
+    create: defineCommand({
+      meta: { name: 'create', description: 'Create a token; it is printed this once' },
+      args: {
+        data,
+        name: { type: 'string', description: 'Who holds it', required: true },
+        role: { type: 'string', description: 'admin, write or read', default: 'write' },
+      },
+      run: async ({ args }) => {
+        const { createToken } = await import('../local/tokens.ts');
+        const made = await createToken(args.data, args.name, args.role).catch(fail);
+        process.stdout.write(`${made.token}\n`);
+      },
+    }),
+    list: defineCommand({
+      meta: { name: 'list', description: 'List tokens, without their secrets' },
+      args: { data },
+      run: async ({ args }) => {
+        const { listTokens } = await import('../local/tokens.ts');
+        for (const held of await listTokens(args.data).catch(fail))
+          process.stdout.write(
+            `${held.id}\t${held.role}\t${held.name}\t${new Date(held.createdAt).toISOString()}\n`,
+          );
+      },
+    }),
+    revoke: defineCommand({
+      meta: { name: 'revoke', description: 'Refuse a token from now on' },
+      args: {
+        data,
+        id: { type: 'positional', description: 'The id that list shows', required: true },
+      },
+      run: async ({ args }) => {
+        const { revokeToken } = await import('../local/tokens.ts');
+        await revokeToken(args.data, args.id).catch(fail);
+      },
+    }),
+  },
+});
+
+await runMain(
+  defineCommand({
+    meta: {
+      name: 'stillflow',
+      version: '0.1.0',
+      description: 'MLOps on one machine or in your AWS account',
+    },
+    subCommands: { start, token },
+  }),
+);

@@ -1,0 +1,61 @@
+import { allow } from './governance/policy.ts';
+import { systemCall } from './kernel/call.ts';
+import type { Hallway, Identity } from './kernel/hallway.ts';
+import { DEFAULT_WORKSPACE } from './kernel/ids.ts';
+import type { Route } from './kernel/route.ts';
+import type { Folder, Follower, Platform, Task } from './platform/ports.ts';
+import type { Room } from './room.ts';
+import { checkTenant, tokenOf } from './workspaces/credential.ts';
+import { workspacesRoom } from './workspaces/index.ts';
+
+/** All rooms put together on one platform. Building it touches nothing. */
+export interface App {
+  readonly rooms: Readonly<Record<string, Room>>;
+  readonly routes: readonly Route[];
+  readonly followers: readonly Follower[];
+  readonly tasks: Readonly<Record<string, Task>>;
+  readonly folders: readonly Folder[];
+  /** Whether anybody could come in with a token. */
+  hasToken(): Promise<boolean>;
+  /** The hallway's steps that are the same in both worlds. `nobody` is who asks without a credential. */
+  hallway(nobody: Identity | undefined): Omit<Hallway, 'guard' | 'log'>;
+}
+
+export function buildApp(platform: Platform): App {
+  const workspaces = workspacesRoom(platform);
+  const rooms = { workspaces } satisfies Record<string, Room>;
+  const all: Room[] = Object.values(rooms);
+  return {
+    rooms,
+    routes: all.flatMap((room) => room.routes),
+    followers: all.flatMap((room) => room.followers),
+    tasks: Object.assign({}, ...all.map((room) => room.tasks)),
+    folders: all.flatMap((room) => room.folders),
+    async hasToken() {
+      const call = systemCall(
+        DEFAULT_WORKSPACE,
+        'workspaces',
+        'start',
+        platform.world.now() + 5000,
+      );
+      return (await workspaces.service.listTokens(call)).length > 0;
+    },
+    hallway: (nobody) => ({
+      world: platform.world,
+      allow,
+      async authenticate(headers) {
+        const token = tokenOf(headers);
+        const identity = token === undefined ? nobody : await workspaces.service.whoHolds(token);
+        if (identity) checkTenant(headers, identity, 'default');
+        return identity;
+      },
+      repeated: (call, retry) => platform.table.repeated({ ...call, retry }),
+      refused: (call, resource, problem) =>
+        platform.table.commit(call, [], {
+          type: 'governance.request.denied',
+          subject: `callers/${call.caller.name}`,
+          data: { resource, why: problem.message },
+        }),
+    }),
+  };
+}
