@@ -11,14 +11,18 @@ export const JSON_LIMITS: JsonLimits = { depth: 64, members: 200_000 };
 
 /**
  * JSON as the wires need it: nesting and member count are capped before anything is built, duplicate keys and
- * `__proto__` are refused, and integers beyond 2^53 come out as bigint instead of losing digits.
+ * `__proto__` are refused. With `exact`, integers beyond 2^53 come out as bigint instead of losing digits.
  * Throws `invalid`.
  */
-export function readJson(text: string, limits: JsonLimits = JSON_LIMITS): unknown {
+export function readJson(
+  text: string,
+  options: { limits?: JsonLimits; exact?: boolean } = {},
+): unknown {
+  const { limits = JSON_LIMITS, exact = false } = options;
   const seen = scan(text, limits);
   let value: unknown;
   try {
-    value = seen.longDigits ? JSON.parse(text, keepDigits) : JSON.parse(text);
+    value = exact && seen.longDigits ? JSON.parse(text, keepDigits) : JSON.parse(text);
   } catch (cause) {
     throw new Problem('invalid', 'The body is not valid JSON.', { cause });
   }

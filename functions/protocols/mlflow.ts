@@ -46,8 +46,8 @@ async function decode(incoming: Incoming): Promise<unknown> {
 /** Malformed JSON counts as an empty body, so the error names the first missing field, as in stock MLflow. */
 function parsed(text: string): Record<string, unknown> {
   if (text === '' || !looksLikeJson(text)) return {};
-  let body = readJson(text);
-  if (typeof body === 'string' && looksLikeJson(body)) body = readJson(body); // old clients encode twice
+  let body = readJson(text, { exact: true });
+  if (typeof body === 'string' && looksLikeJson(body)) body = readJson(body, { exact: true }); // old clients encode twice
   return typeof body === 'object' && body !== null && !Array.isArray(body)
     ? (body as Record<string, unknown>)
     : {};
