@@ -104,7 +104,9 @@ async function walk(
     const deadline = startedAt + route.limits.timeoutSeconds * 1000;
     call = { ...identity, action: route.action, requestId, deadline };
     const incoming = reader(request, trimmed(params, suffix), route, origin);
-    const read = await route.protocol.decode(incoming);
+    // A raw body is left to `run`, and HEAD has none: both say all they say in the address, as GET does.
+    const bodiless = route.rawBody || request.method === 'HEAD';
+    const read = await route.protocol.decode(bodiless ? { ...incoming, method: 'GET' } : incoming);
     const parsed = route.input.safeParse(read);
     if (!parsed.success) throw route.protocol.invalid(parsed.error, read);
     const input = parsed.data as never;
