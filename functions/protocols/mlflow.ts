@@ -1,8 +1,16 @@
 import type * as z from 'zod';
+import type { Action } from '../kernel/call.ts';
 import { readJson, writeJson } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
 import { type MessageRules, message } from '../kernel/proto.ts';
-import { type Incoming, type Protocol, routesOf } from '../kernel/route.ts';
+import {
+  type Incoming,
+  type Method,
+  type Protocol,
+  type Route,
+  type RouteParts,
+  routesOf,
+} from '../kernel/route.ts';
 import { jsonAnswer, type Wording } from './words.ts';
 
 /** Source: mlflow/exceptions.py, ERROR_CODE_TO_HTTP_STATUS. */
@@ -134,3 +142,16 @@ export const mlflow: Protocol = {
 };
 
 export const mlflowRoute = routesOf(mlflow);
+
+/** One route under both of stock's prefixes: clients use `/api`, the web UI `/ajax-api`. */
+export function mlflowRoutes<Input extends z.ZodType, Answer>(
+  method: Method,
+  path: string,
+  action: Action,
+  parts: RouteParts<Input, Answer>,
+  version: '2.0' | '3.0' = '2.0',
+): Route[] {
+  return ['/api', '/ajax-api'].map((prefix) =>
+    mlflowRoute(method, `${prefix}/${version}${path}`, action, parts),
+  );
+}
