@@ -1,0 +1,238 @@
+import type { Call } from '../kernel/call.ts';
+import { Problem } from '../kernel/problem.ts';
+import type { World } from '../kernel/world.ts';
+import { type Endpoints, Refused } from '../platform/ports.ts';
+import {
+  type Deployment,
+  type Endpoint,
+  type Revision,
+  readModelUri,
+  type ServedVersion,
+  type Signature,
+} from './model.ts';
+import type { ServingStore } from './store.ts';
+
+/** What serving asks of the registry and of artifacts, both on lower floors. */
+export interface Models {
+  /** Throws `missing`. */
+  version(call: Call, name: string, version: number): Promise<ServedVersion>;
+  /** Throws `missing`. */
+  aliased(call: Call, name: string, alias: string): Promise<ServedVersion>;
+  /** Where a version's source lies, as `Blobs.locate` words it. */
+  locate(call: Call, source: string): Promise<string> | string;
+  /** Undefined where the model says nothing of its inputs. */
+  signature(call: Call, uri: string): Promise<Signature | undefined>;
+}
+
+export interface DeploymentParts {
+  readonly store: ServingStore;
+  readonly endpoints: Endpoints;
+  readonly models: Models;
+  readonly world: World;
+}
+
+/** `stop`: there is nothing to deploy, and `reason` says why. */
+export type Resolved =
+  | { action: 'deploy'; version: number; model: string }
+  | { action: 'stop'; reason: string };
+
+/** Machines catch it as `Problem.gone`: another deployment of this endpoint came later. */
+const superseded = (endpoint: string) =>
+  new Problem('gone', `A later deployment of ${endpoint} has taken over.`);
+
+const subject = (endpoint: string) => `endpoints/${endpoint}`;
+
+export const resolveModel = (models: Models, call: Call, uri: string): Promise<ServedVersion> => {
+  const { name, version, alias } = readModelUri(uri);
+  return alias === undefined
+    ? models.version(call, name, version ?? 0)
+    : models.aliased(call, name, alias);
+};
+
+/**
+ * The steps of the machine `deploy-endpoint`; each may run twice. The endpoint's record says which deployment is the
+ * target: the alias is read after the record, and the record moves only if it has not changed since, so that whoever
+ * resolves last serves what the alias says last, in whatever order the events came. A step of a deployment that is no
+ * longer the target ends as superseded. What answers is changed by `switchOver` alone.
+ */
+export function deployments({ store, endpoints, models, world }: DeploymentParts) {
+  /** Reads, decides, commits; again if somebody else was quicker. */
+  async function settle<T>(attempt: () => Promise<T>): Promise<T> {
+    for (let tries = 0; tries < 8; tries += 1) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+      }
+    }
+    throw new Problem('conflict', 'The endpoint keeps changing; try again.');
+  }
+
+  async function targeted(call: Call, deployment: Deployment) {
+    const { endpoint: name, deployment: id } = deployment;
+    const endpoint = await store.find(call, name);
+    const revision = await store.revision(call, name, id);
+    if (!endpoint || !revision || endpoint.target !== id) throw superseded(name);
+    return { endpoint, revision };
+  }
+
+  async function specOf(call: Call, endpoint: Endpoint, revision: Revision) {
+    return {
+      name: endpoint.name,
+      revision: revision.revision,
+      modelUri: await models.locate(call, revision.served.source),
+      env: {},
+      scale: endpoint.scale,
+    };
+  }
+
+  async function resolve(call: Call, deployment: Deployment): Promise<Resolved> {
+    const { endpoint: name, deployment: id, why, to } = deployment;
+    const before = await store.find(call, name);
+    if (!before) return { action: 'stop', reason: 'the endpoint has been removed' };
+    const known = await store.revision(call, name, id);
+    if (known) return { action: 'deploy', version: known.served.version, model: known.served.name };
+    if (why !== 'alias' && before.asked !== id)
+      return { action: 'stop', reason: 'a later request has taken over' };
+    const back = to === undefined ? undefined : await store.revision(call, name, to);
+    if (to !== undefined && !back)
+      throw new Problem('missing', `Revision ${to} of ${name} not found.`);
+    const served = back?.served ?? (await resolveModel(models, call, before.model));
+    if (why === 'alias' && isUp(before, served))
+      return { action: 'stop', reason: `version ${served.version} is served already` };
+    const previous = back ? back.previous : before.current;
+    const revision: Revision = {
+      endpoint: name,
+      revision: id,
+      model: before.model,
+      served,
+      signature: await models.signature(call, await models.locate(call, served.source)),
+      state: 'pending',
+      why,
+      startedAt: world.now(),
+      ...(previous === undefined ? {} : { previous }),
+    };
+    const after: Endpoint = {
+      ...before,
+      target: id,
+      wanted: served,
+      state: 'deploying',
+      failure: undefined,
+      generation: before.generation + 1,
+      updatedAt: world.now(),
+    };
+    await store.change(call, before, after, [revision], {
+      type: 'serving.revision.started',
+      subject: subject(name),
+      data: { endpoint: name, revision: id, model: served.name, version: served.version, why },
+    });
+    return { action: 'deploy', version: served.version, model: served.name };
+  }
+
+  async function switchOver(call: Call, deployment: Deployment): Promise<{ version: number }> {
+    const { endpoint: name, deployment: id } = deployment;
+    const { endpoint: before, revision } = await targeted(call, deployment);
+    const { served } = revision;
+    if (before.current === id) return { version: served.version };
+    const old = before.current && (await store.revision(call, name, before.current));
+    const now = world.now();
+    const after: Endpoint = {
+      ...before,
+      current: id,
+      served,
+      signature: revision.signature,
+      state: 'in-service',
+      failure: undefined,
+      generation: before.generation + 1,
+      updatedAt: now,
+    };
+    const revisions: Revision[] = [{ ...revision, state: 'in-service', inServiceAt: now }];
+    if (old) revisions.push({ ...old, state: 'superseded' });
+    await store.change(call, before, after, revisions, {
+      type:
+        revision.why === 'rollback' ? 'serving.endpoint.rolled-back' : 'serving.endpoint.deployed',
+      subject: subject(name),
+      data: {
+        endpoint: name,
+        revision: id,
+        model: served.name,
+        version: served.version,
+        before: before.served?.version ?? null,
+        why: revision.why,
+      },
+    });
+    return { version: served.version };
+  }
+
+  async function fail(call: Call, deployment: Deployment, reason: string): Promise<void> {
+    const { endpoint: name, deployment: id } = deployment;
+    const before = await store.find(call, name);
+    if (!before || (before.target !== id && before.asked !== id)) return;
+    if (before.current === id) return;
+    const revision = await store.revision(call, name, id);
+    // Failed before it became the target: only a later step's failure takes the target back.
+    const target = before.target === id ? before.current : before.target;
+    const after: Endpoint = {
+      ...before,
+      target,
+      wanted: before.target === id ? (before.served ?? before.wanted) : before.wanted,
+      state:
+        target === undefined ? 'failed' : target === before.current ? 'in-service' : 'deploying',
+      failure: reason,
+      generation: before.generation + 1,
+      updatedAt: world.now(),
+    };
+    const revisions: Revision[] = revision
+      ? [{ ...revision, state: 'failed', failure: reason }]
+      : [];
+    await store.change(call, before, after, revisions, {
+      type: 'serving.revision.failed',
+      subject: subject(name),
+      data: { endpoint: name, revision: id, reason, kept: before.served?.version ?? null },
+    });
+  }
+
+  return {
+    /** Names the version to serve and makes its revision the target. Throws `missing`. */
+    resolve: (call: Call, deployment: Deployment) => settle(() => resolve(call, deployment)),
+
+    /** Asks the world for the target; returns at once. Throws `gone` when superseded. */
+    async start(call: Call, deployment: Deployment): Promise<void> {
+      const { endpoint, revision } = await targeted(call, deployment);
+      await endpoints.deploy(call, await specOf(call, endpoint, revision));
+    },
+
+    /** Throws `unavailable` until the target answers, `precondition` once it never will, `gone` when superseded. */
+    async ready(call: Call, deployment: Deployment): Promise<void> {
+      await targeted(call, deployment);
+      const status = await endpoints.describe(call, deployment.endpoint);
+      if (!status) throw new Problem('unavailable', `${deployment.endpoint} is not there yet.`);
+      if (status.revision === deployment.deployment) return;
+      if (status.target === deployment.deployment && status.state === 'failed')
+        throw new Problem('precondition', status.failure ?? 'The model server did not start.');
+      throw new Problem('unavailable', `${deployment.endpoint} is ${status.state}.`);
+    },
+
+    /** The record of what answers moves to the target. Throws `gone` when superseded. */
+    switchOver: (call: Call, deployment: Deployment) => settle(() => switchOver(call, deployment)),
+
+    /** Keeps the old revision and the reason; the world is told to stay with the old one, or with none. */
+    async fail(call: Call, deployment: Deployment, reason: string): Promise<{ kept?: number }> {
+      await settle(() => fail(call, deployment, reason));
+      const endpoint = await store.find(call, deployment.endpoint);
+      if (!endpoint) await endpoints.remove(call, deployment.endpoint);
+      if (!endpoint || endpoint.target !== endpoint.current) return {};
+      const old = endpoint.current && (await store.revision(call, endpoint.name, endpoint.current));
+      if (!old) await endpoints.remove(call, endpoint.name);
+      else await endpoints.deploy(call, await specOf(call, endpoint, old));
+      return old ? { kept: old.served.version } : {};
+    },
+  };
+}
+export type Deployments = ReturnType<typeof deployments>;
+
+/** Whether this version is what the endpoint serves, or is about to. */
+const isUp = (endpoint: Endpoint, { name, version }: ServedVersion): boolean =>
+  endpoint.target !== undefined &&
+  endpoint.wanted.name === name &&
+  endpoint.wanted.version === version;

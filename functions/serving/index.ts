@@ -1,0 +1,67 @@
+import { pages } from '../kernel/page.ts';
+import type { Platform } from '../platform/ports.ts';
+import type { Room } from '../room.ts';
+import { servingRoutes } from './api.ts';
+import { deployments, type Models } from './deployment.ts';
+import { inferenceRoutes } from './inference.ts';
+import { invocationRoutes } from './invocations.ts';
+import { type Predictions, predictions } from './prediction.ts';
+import { routing } from './routing.ts';
+import { type ServingService, servingService } from './service.ts';
+import { signatureAt } from './signature.ts';
+import { servingStore } from './store.ts';
+import { servingTasks } from './tasks.ts';
+
+export type { ServedVersion } from './model.ts';
+export type { ServingService } from './service.ts';
+
+export type ServingPlatform = Pick<
+  Platform,
+  'table' | 'blobs' | 'machines' | 'endpoints' | 'world' | 'secret'
+>;
+
+/** `models`: the registry's and artifacts' services, as far as serving asks them. */
+export function servingRoom(
+  platform: ServingPlatform,
+  models: Omit<Models, 'signature'>,
+): Room & { service: ServingService; predictions: Predictions } {
+  const { table, blobs, machines, endpoints, world, secret } = platform;
+  const store = servingStore(table);
+  const routes = routing(store, world);
+  const parts = {
+    store,
+    endpoints,
+    machines,
+    world,
+    pages: pages(secret),
+    models: {
+      ...models,
+      signature: (call, uri) => signatureAt(blobs, call, uri),
+    } satisfies Models,
+    changed: routes.forget,
+  };
+  const service = servingService(parts);
+  const predict = predictions({ routing: routes, endpoints, blobs, world });
+  return {
+    service,
+    predictions: predict,
+    routes: [...servingRoutes(service), ...invocationRoutes(predict), ...inferenceRoutes(predict)],
+    followers: [
+      { name: 'serving-alias', hears: ['registry.alias.set'], run: service.follow },
+      {
+        name: 'serving-asked',
+        hears: ['serving.endpoint.asked', 'serving.rollback.asked'],
+        run: service.restart,
+      },
+      { name: 'serving-removed', hears: ['serving.endpoint.removed'], run: service.clear },
+      {
+        // Where routing lives beside the followers, a switch is seen at once and not after its age.
+        name: 'serving-routing',
+        hears: ['serving.endpoint.deployed', 'serving.endpoint.rolled-back'],
+        run: async (call) => routes.forget(call),
+      },
+    ],
+    tasks: servingTasks(deployments(parts)),
+    folders: [],
+  };
+}

@@ -1,0 +1,253 @@
+import type { Call } from '../kernel/call.ts';
+import type { Told } from '../kernel/event.ts';
+import type { Page, Pages } from '../kernel/page.ts';
+import { Problem } from '../kernel/problem.ts';
+import { newUlid } from '../kernel/world.ts';
+import { type EndpointStatus, type Machines, Refused } from '../platform/ports.ts';
+import { type DeploymentParts, resolveModel } from './deployment.ts';
+import {
+  Deployment,
+  type Endpoint,
+  type EndpointAsked,
+  LIMITS,
+  type Revision,
+  readModelUri,
+} from './model.ts';
+
+export interface ServingParts extends DeploymentParts {
+  readonly machines: Machines;
+  readonly pages: Pages;
+  /** Told after a change of this process's own making, so that routing here follows at once. */
+  readonly changed: (call: Call) => void;
+}
+
+const MACHINE = 'deploy-endpoint';
+const subject = (name: string) => `endpoints/${name}`;
+const missing = (name: string) => new Problem('missing', `Endpoint ${name} not found.`);
+
+/**
+ * An endpoint is a name that answers predictions with one model version, or with whatever an alias names.
+ * A caller says what it should serve; a commit keeps that, and its event starts the machine `deploy-endpoint`, here
+ * at once and in a follower again, by the same name. The machine (deployment.ts) brings the model up next to the old
+ * one and then moves the record. An alias that moves starts the same machine, named by the event's id.
+ */
+export function servingService(parts: ServingParts) {
+  const { store, endpoints, models, machines, world, pages, changed } = parts;
+
+  /** Once by name, however often it is asked. */
+  async function start(call: Call, deployment: Deployment): Promise<void> {
+    const execution = `${deployment.endpoint}-${deployment.deployment}`;
+    const { endpoint, deployment: id, why, to } = deployment;
+    const input = { endpoint, deployment: id, why, ...(to === undefined ? {} : { to }) };
+    await machines.start(call, MACHINE, execution, input);
+  }
+
+  async function found(call: Call, name: string): Promise<Endpoint> {
+    const endpoint = await store.find(call, name);
+    if (!endpoint) throw missing(name);
+    return endpoint;
+  }
+
+  /** Throws `conflict` when two callers change one endpoint at once. */
+  async function keep(
+    call: Call,
+    before: Endpoint | undefined,
+    after: Endpoint,
+    event: Parameters<typeof store.change>[4],
+  ): Promise<void> {
+    try {
+      await store.change(call, before, after, [], event);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      throw new Problem('conflict', `Endpoint ${after.name} was changed meanwhile; try again.`);
+    }
+    changed(call);
+  }
+
+  return {
+    /**
+     * Makes the endpoint, or changes what it serves. Asking for what it serves already changes nothing.
+     * Throws `missing` for a model version or alias that does not exist, `exhausted` beyond the limit.
+     */
+    async deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
+      const wanted = await resolveModel(models, call, asked.model);
+      const before = await store.find(call, name);
+      if (!before) await roomForOneMore(call);
+      const same =
+        before !== undefined &&
+        before.state !== 'failed' &&
+        before.failure === undefined &&
+        before.model === asked.model &&
+        before.wanted.name === wanted.name &&
+        before.wanted.version === wanted.version &&
+        JSON.stringify(before.scale) === JSON.stringify(asked.scale);
+      if (same && before.sampleRate === asked.sampleRate) {
+        await resume(call, before);
+        return before;
+      }
+      const now = world.now();
+      const id = same ? before.asked : newUlid(world);
+      const after: Endpoint = {
+        ...(before ?? { name, createdAt: now }),
+        ...asked,
+        wanted,
+        asked: id,
+        state: same ? before.state : 'deploying',
+        failure: undefined,
+        generation: (before?.generation ?? 0) + 1,
+        updatedAt: now,
+      };
+      const data = { endpoint: name, model: asked.model, sampleRate: asked.sampleRate };
+      if (same) {
+        const type = 'serving.endpoint.configured';
+        await keep(call, before, after, { type, subject: subject(name), data });
+        return after;
+      }
+      const deployment = { endpoint: name, deployment: id, why: 'asked' as const };
+      await keep(call, before, after, {
+        type: 'serving.endpoint.asked',
+        subject: subject(name),
+        data: { ...data, version: wanted.version, deployment },
+      });
+      await start(call, deployment);
+      return after;
+    },
+
+    /**
+     * Back to the revision before the one that answers, or to `to`. Rolling back twice goes back twice.
+     * Throws `precondition` when there is none, `missing` for an unknown `to`.
+     */
+    async rollback(call: Call, name: string, to?: string): Promise<Endpoint> {
+      const before = await found(call, name);
+      const current = before.current && (await store.revision(call, name, before.current));
+      const target = to ?? (current ? current.previous : undefined);
+      if (target === undefined)
+        throw new Problem(
+          'precondition',
+          `Endpoint ${name} has no earlier revision to go back to.`,
+        );
+      const back = await store.revision(call, name, target);
+      if (!back) throw new Problem('missing', `Revision ${target} of ${name} not found.`, FIELD_TO);
+      if (back.inServiceAt === undefined)
+        throw new Problem('precondition', `Revision ${target} never was in service.`, FIELD_TO);
+      const id = newUlid(world);
+      const after: Endpoint = {
+        ...before,
+        asked: id,
+        wanted: back.served,
+        state: 'deploying',
+        failure: undefined,
+        generation: before.generation + 1,
+        updatedAt: world.now(),
+      };
+      const deployment = {
+        endpoint: name,
+        deployment: id,
+        why: 'rollback' as const,
+        to: target,
+      };
+      await keep(call, before, after, {
+        type: 'serving.rollback.asked',
+        subject: subject(name),
+        data: { endpoint: name, to: target, version: back.served.version, deployment },
+        answer: after,
+      });
+      await start(call, deployment);
+      return after;
+    },
+
+    /** Throws `missing`. The history goes with it. */
+    async remove(call: Call, name: string): Promise<void> {
+      const before = await found(call, name);
+      try {
+        await store.remove(call, before, {
+          type: 'serving.endpoint.removed',
+          subject: subject(name),
+          data: { endpoint: name, model: before.model },
+        });
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        throw new Problem('conflict', `Endpoint ${name} was changed meanwhile; try again.`);
+      }
+      changed(call);
+      await endpoints.remove(call, name);
+      await store.removeRevisions(call, name, newUlid(world));
+    },
+
+    /** With what the world says of it. Throws `missing`. */
+    async get(
+      call: Call,
+      name: string,
+    ): Promise<{ endpoint: Endpoint; live: EndpointStatus | undefined }> {
+      const endpoint = await found(call, name);
+      return { endpoint, live: await endpoints.describe(call, name) };
+    },
+
+    async list(call: Call, limit: number, token?: string): Promise<Page<Endpoint>> {
+      const after = token && pages.open<string>(call, 'endpoints', token);
+      const { endpoints: items, next } = await store.page(call, limit, after);
+      return next === undefined ? { items } : { items, next: pages.seal(call, 'endpoints', next) };
+    },
+
+    /** Newest first. Throws `missing`. */
+    async revisions(
+      call: Call,
+      name: string,
+      limit: number,
+      token?: string,
+    ): Promise<Page<Revision>> {
+      await found(call, name);
+      const query = ['revisions', name];
+      const after = token && pages.open<string>(call, query, token);
+      const { revisions: items, next } = await store.revisions(call, name, limit, after);
+      return next === undefined ? { items } : { items, next: pages.seal(call, query, next) };
+    },
+
+    /** Lines of the model server's log. Throws `missing`. */
+    async logs(call: Call, name: string, after?: string) {
+      await found(call, name);
+      return endpoints.logs(call, name, after);
+    },
+
+    /** Hears `registry.alias.set`: all who follow that alias are deployed anew, once per event. */
+    async follow(call: Call, told: Told): Promise<void> {
+      const { name, alias } = told.data as { name: string; alias: string };
+      for (const endpoint of await store.all(call)) {
+        const follows = readModelUri(endpoint.model);
+        if (follows.name === name && follows.alias === alias)
+          await start(call, { endpoint: endpoint.name, deployment: told.id, why: 'alias' });
+      }
+    },
+
+    /** Hears `serving.endpoint.asked` and `serving.rollback.asked`: starts what a lost process did not. */
+    async restart(call: Call, told: Told): Promise<void> {
+      const { deployment } = told.data as { deployment: unknown };
+      await start(call, Deployment.parse(deployment));
+    },
+
+    /** Hears `serving.endpoint.removed`: ends what a lost process left running. */
+    async clear(call: Call, told: Told): Promise<void> {
+      const { endpoint } = told.data as { endpoint: string };
+      if (!(await store.find(call, endpoint))) await endpoints.remove(call, endpoint);
+      await store.removeRevisions(call, endpoint, told.id);
+    },
+  };
+
+  async function roomForOneMore(call: Call): Promise<void> {
+    const { endpoints: all } = await store.page(call, LIMITS.endpoints);
+    if (all.length >= LIMITS.endpoints)
+      throw new Problem(
+        'exhausted',
+        `A workspace holds at most ${LIMITS.endpoints} endpoints; delete one first.`,
+      );
+  }
+
+  /** A repeated request finds its first one's machine running, or starts it. */
+  async function resume(call: Call, { name, asked, target }: Endpoint): Promise<void> {
+    if (target === undefined)
+      await start(call, { endpoint: name, deployment: asked, why: 'asked' });
+  }
+}
+export type ServingService = ReturnType<typeof servingService>;
+
+const FIELD_TO = { field: 'to' };
