@@ -1,0 +1,114 @@
+import * as z from 'zod';
+import { Problem } from '../kernel/problem.ts';
+import type { EndpointSpec, JobSpec } from './ports.ts';
+
+/** Both worlds check what they are asked to run here, so that a spec good on a laptop is good in an account. */
+
+/** Leaves room for a workspace and a dash within SageMaker's 63 characters. */
+const Name = z
+  .string()
+  .regex(/^[a-zA-Z0-9](-?[a-zA-Z0-9])*$/, 'must be letters, digits and single dashes between them')
+  .max(54, 'must be at most 54 characters');
+const Text = z
+  .string()
+  .refine((text) => !text.includes('\0'), 'must not hold a NUL character')
+  // Linux passes no longer single argument or variable (MAX_ARG_STRLEN).
+  .refine((text) => Buffer.byteLength(text) < 131_072, 'must be shorter than 128 KiB');
+const Env = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, 'is no name of a variable'), Text)
+  .refine((env) => Object.keys(env).length <= 100, 'must hold at most 100 variables');
+const Uri = z.string().min(1).max(1024);
+const channels = (reserved: readonly string[]) =>
+  z
+    .array(
+      z.object({
+        name: z
+          .string()
+          .regex(/^[a-zA-Z0-9][\w-]{0,63}$/, 'must be letters, digits, - and _')
+          .refine((name) => !reserved.includes(name), 'is reserved'),
+        uri: Uri,
+      }),
+    )
+    .max(20)
+    .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'names twice');
+
+const Regex = z
+  .string()
+  .min(1)
+  .max(500)
+  .refine((text) => {
+    try {
+      return new RegExp(`${text}|`).exec('')?.length !== 1;
+    } catch {
+      return false;
+    }
+  }, 'must be a regular expression with a group around the number');
+
+const Spec = z
+  .object({
+    name: Name,
+    interpreter: z.literal('python').optional(),
+    image: z.string().min(1).max(255).optional(),
+    command: z.array(Text).min(1).max(1000),
+    env: Env,
+    inputs: channels(['stillflow']),
+    outputs: channels(['failure']),
+    resources: z.object({
+      cpus: z.number().positive().max(1024).optional(),
+      memoryBytes: z.number().int().positive().optional(),
+      accelerator: z
+        .object({ type: z.string().min(1).max(100), count: z.number().int().min(0).max(64) })
+        .optional(),
+      runner: z.enum(['lambda', 'sagemaker']).optional(),
+    }),
+    nodes: z.number().int().min(1).max(32),
+    checkpoint: Uri.optional(),
+    deadlineSeconds: z.number().int().min(1).max(2_419_200),
+    metrics: z
+      .array(z.object({ name: z.string().min(1).max(255), regex: Regex }))
+      .max(40)
+      .optional(),
+  })
+  .refine(({ interpreter, image }) => (interpreter === undefined) !== (image === undefined), {
+    message: 'needs either interpreter or image, not both',
+  });
+
+const Deployment = z.object({
+  name: Name,
+  revision: z.string().min(1).max(255),
+  modelUri: Uri,
+  env: Env,
+  scale: z
+    .object({
+      minimum: z.number().int().min(0).max(100),
+      maximum: z.number().int().min(1).max(100),
+      concurrency: z.number().int().min(1).max(1000),
+      idleSeconds: z.number().int().min(1).max(86_400),
+    })
+    .refine(({ minimum, maximum }) => minimum <= maximum, 'minimum must not pass maximum'),
+});
+
+function check(schema: z.ZodType, value: unknown, what: string): void {
+  const { error } = schema.safeParse(value);
+  const issue = error?.issues[0];
+  if (!issue) return;
+  const field = issue.path.join('.');
+  throw new Problem('invalid', `${what}${field && ` field '${field}'`}: ${issue.message}`, {
+    field,
+  });
+}
+
+/** Throws `invalid`, naming the field. */
+export function checkJobSpec(spec: JobSpec): void {
+  check(Spec, spec, `Job '${String(spec.name).slice(0, 60)}'`);
+}
+
+/** Throws `invalid`, naming the field. */
+export function checkEndpointSpec(spec: EndpointSpec): void {
+  check(Deployment, spec, `Endpoint '${String(spec.name).slice(0, 60)}'`);
+}
+
+/** Throws `invalid` unless a name could be a job's or an endpoint's: it becomes a folder and a cloud name. */
+export function checkName(name: string): void {
+  check(Name, name, 'Name');
+}

@@ -1,0 +1,299 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFile, mkdir, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Problem } from '../functions/kernel/problem.ts';
+import type { World } from '../functions/kernel/world.ts';
+import type { Job } from '../functions/platform/ports.ts';
+import { type Interpreter, nodeEnv, type Placement, stageNode } from './job_env.ts';
+import {
+  type Halt,
+  type JobFolder,
+  type LocalSpec,
+  nodeFolder,
+  putInPlace,
+  readExit,
+  readFailure,
+  readPid,
+  readRecord,
+  tail,
+  writeRecord,
+} from './job_folder.ts';
+import { LAUNCHER, type Runnable } from './job_images.ts';
+import { metricReader } from './job_metrics.ts';
+import { startTimeOf } from './process.ts';
+import { isAlive, signalGroup } from './processes.ts';
+import { WRAPPER } from './wrapper.ts';
+
+export interface RunOptions {
+  readonly folder: JobFolder;
+  readonly spec: LocalSpec;
+  /** Set if an earlier server had signalled it. */
+  readonly halt: Halt | undefined;
+  readonly runnable: Runnable;
+  readonly world: World;
+  readonly interpreter: () => Promise<Interpreter>;
+  readonly launcher: string;
+  readonly log: (line: Record<string, unknown>) => void;
+  readonly graceMs: number;
+  readonly hostEnv: NodeJS.ProcessEnv;
+  /** Aborted when the server lets go of its jobs. */
+  readonly closed: AbortSignal;
+}
+
+/** A job that has been submitted and has not ended. */
+export interface Running {
+  readonly folder: JobFolder;
+  readonly spec: LocalSpec;
+  /** As far as is known now, from memory. */
+  job(): Job;
+  /** Reads what the log has gained. */
+  refresh(): Promise<void>;
+  /** Runs it, or adopts what runs, to its end. */
+  start(): Promise<void>;
+  /** SIGTERM, SIGKILL after the grace; one that has not started never will. The first reason stays. */
+  halt(reason: Halt['reason']): Promise<void>;
+  readonly ended: Promise<Job>;
+}
+
+interface Started {
+  readonly at: number;
+  readonly masterPort: number;
+}
+/** How often an adopted process, which is not our child, is looked at. */
+const ADOPTED_POLL_MS = 200;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+export function runJob(options: RunOptions): Running {
+  const { folder, spec, world, closed } = options;
+  const { promise: ended, resolve, reject } = Promise.withResolvers<Job>();
+  ended.catch(() => {});
+  closed.addEventListener('abort', () =>
+    reject(new Problem('unavailable', 'The server is stopping.')),
+  );
+  const nodes = Array.from({ length: spec.nodes }, (_, node) => nodeFolder(folder, node));
+  const children = new Map<number, ChildProcess>();
+  const reader = metricReader(spec, join(nodeFolder(folder, 0), 'log'), () => world.now());
+  let job: Job = { name: spec.name, state: 'pending', metrics: [] };
+  let halted = options.halt;
+  let finishing = false;
+  let firstFailed: number | undefined;
+
+  /** The group that a node's wrapper leads, while it is surely ours. */
+  async function groupOf(node: number): Promise<number | undefined> {
+    const pid = await readPid(nodeFolder(folder, node));
+    if (pid) return isAlive(pid) ? pid.pid : undefined;
+    const child = children.get(node);
+    return child?.exitCode === null && child.signalCode === null ? child.pid : undefined;
+  }
+  async function signalAll(signal: NodeJS.Signals): Promise<void> {
+    for (const node of nodes.keys()) {
+      const group = await groupOf(node);
+      if (group !== undefined) signalGroup(group, signal);
+    }
+  }
+  async function follow(halt: Halt): Promise<void> {
+    await signalAll('SIGTERM');
+    const left = Math.max(0, halt.at + options.graceMs - world.now());
+    await delay(left, undefined, { signal: closed, ref: false });
+    if (!finishing) await signalAll('SIGKILL');
+  }
+  const lost = (cause: unknown) => {
+    if (!closed.aborted) options.log({ level: 'error', message: 'job signal lost', cause });
+  };
+
+  async function halt(reason: Halt['reason']): Promise<void> {
+    if (halted || finishing) return;
+    halted = { reason, at: world.now() };
+    await writeRecord(join(folder.path, 'halt.json'), halted);
+    follow(halted).catch(lost);
+  }
+
+  /** The started record: written before the first process, so that a deadline counts from one moment. */
+  async function startedRecord(): Promise<Started> {
+    const path = join(folder.path, 'started.json');
+    const found = await readRecord<Started>(path);
+    if (found) return found;
+    const started = { at: world.now(), masterPort: spec.nodes > 1 ? await freePort() : 29_500 };
+    await writeRecord(path, started);
+    return started;
+  }
+
+  async function spawnNode(place: Placement): Promise<void> {
+    const root = nodeFolder(folder, place.node);
+    await mkdir(root, { recursive: true });
+    await stageNode(place);
+    if ('warning' in options.runnable && options.runnable.warning)
+      await appendFile(join(root, 'log'), `stillflow: ${options.runnable.warning}\n`);
+    const [program = '', ...rest] = spec.command;
+    const command =
+      program === LAUNCHER
+        ? [join(place.interpreter?.bin ?? '', 'python3'), options.launcher, ...rest]
+        : spec.command;
+    const child = spawn('/bin/sh', ['-c', WRAPPER, 'wrapper', root, ...command], {
+      cwd: join(root, 'scratch/work'),
+      env: nodeEnv(place),
+      detached: true,
+      stdio: 'ignore',
+    });
+    children.set(place.node, child);
+    await new Promise<void>((done, failed) => {
+      child.once('spawn', done);
+      child.once('error', failed);
+    });
+  }
+
+  /** The exit code of a node, or undefined if its wrapper died without writing one. */
+  async function nodeEnd(node: number): Promise<number | undefined> {
+    const root = nodeFolder(folder, node);
+    const child = children.get(node);
+    if (child && child.exitCode === null && child.signalCode === null)
+      await Promise.race([
+        new Promise((done) => child.once('exit', done)),
+        new Promise((_, failed) => closed.addEventListener('abort', failed)),
+      ]);
+    for (;;) {
+      const pid = await readPid(root);
+      const alive = pid !== undefined && isAlive(pid);
+      const exit = await readExit(root);
+      if (exit === undefined && alive) {
+        await delay(ADOPTED_POLL_MS, undefined, { signal: closed });
+        continue;
+      }
+      // What the command left running in its group ends with it. A number still led by a live process is another's.
+      if (pid && (child?.pid === pid.pid || startTimeOf(pid.pid) === undefined))
+        signalGroup(pid.pid, 'SIGKILL');
+      return exit;
+    }
+  }
+
+  async function runNodes(): Promise<(number | undefined)[]> {
+    const began = await Promise.all(nodes.map((root) => readPid(root)));
+    const fresh = [...nodes.keys()].filter((node) => !began[node]);
+    const interpreter =
+      fresh.length && 'venv' in options.runnable && options.runnable.venv && !halted
+        ? await options.interpreter()
+        : undefined;
+    const started = await startedRecord();
+    if (halted && fresh.length === nodes.length) return [];
+    for (const node of fresh)
+      await spawnNode({
+        folder,
+        spec,
+        node,
+        masterPort: started.masterPort,
+        interpreter,
+        hostEnv: options.hostEnv,
+      });
+    job = { ...job, state: 'running', startedAt: started.at };
+    if (halted) follow(halted).catch(lost);
+    else armDeadline(started.at + spec.deadlineSeconds * 1000);
+    return Promise.all(
+      [...nodes.keys()].map(async (node) => {
+        const exit = await nodeEnd(node);
+        if (exit !== 0) firstFailed ??= node;
+        if (exit !== 0 && spec.nodes > 1) await halt('node');
+        return exit;
+      }),
+    );
+  }
+
+  function armDeadline(at: number): void {
+    const left = Math.min(LONGEST_TIMER_MS, Math.max(0, at - world.now()));
+    delay(left, undefined, { signal: closed, ref: false }).then(
+      () => {
+        if (finishing) return;
+        if (world.now() < at) armDeadline(at);
+        else halt('deadline').catch(lost);
+      },
+      () => {},
+    );
+  }
+
+  /** Puts the outputs in place and writes the last word. May run again after a crash. */
+  async function finish(exits: (number | undefined)[], refusal?: string): Promise<void> {
+    finishing = true;
+    await reader.read(true);
+    // Rank 0 comes last: where two nodes wrote one name, its file stays.
+    for (const root of nodes.toReversed())
+      for (const { name, uri } of spec.outputs) {
+        if (name === 'model') await putInPlace(join(root, 'ml/model'), uri);
+        await putInPlace(join(root, 'ml/output', name), uri);
+      }
+    const last = { ...job, ...(await verdict(exits, refusal)), endedAt: world.now() };
+    last.metrics = reader.found;
+    await writeRecord(join(folder.path, 'done.json'), last);
+    job = last;
+    await sweep(folder, spec);
+    resolve(job);
+  }
+
+  async function verdict(
+    exits: (number | undefined)[],
+    refusal: string | undefined,
+  ): Promise<Pick<Job, 'state' | 'exitCode' | 'failure'>> {
+    const culprit = firstFailed ?? 0;
+    const exitCode = exits[culprit];
+    const code = exitCode === undefined ? {} : { exitCode };
+    if (refusal !== undefined) return { state: 'failed', failure: refusal.slice(0, 1024) };
+    if (halted?.reason === 'deadline') {
+      const failure = `The job ran past its deadline of ${spec.deadlineSeconds} seconds and was stopped.`;
+      return { state: 'failed', failure, ...code };
+    }
+    if (halted?.reason === 'stopped') return { state: 'stopped', ...code };
+    if (exits.every((exit) => exit === 0)) return { state: 'succeeded', exitCode: 0 };
+    const root = nodeFolder(folder, culprit);
+    const failure = (await readFailure(root)) ?? (await unexplained(root, exits[culprit]));
+    return { state: 'failed', failure, ...code };
+  }
+
+  return {
+    folder,
+    spec,
+    ended,
+    job: () => ({ ...job, metrics: reader.found }),
+    refresh: () => (finishing ? Promise.resolve() : reader.read(false)),
+    halt,
+    async start() {
+      let exits: (number | undefined)[];
+      try {
+        exits = await runNodes();
+      } catch (cause) {
+        if (closed.aborted) return reject(cause);
+        options.log({ level: 'warn', message: 'job could not start', job: spec.name, cause });
+        await signalAll('SIGKILL');
+        return finish([], cause instanceof Error ? cause.message : 'The job could not start.');
+      }
+      await finish(exits);
+    },
+  };
+}
+
+/** Removes what only a running job needs; its log stays. */
+export async function sweep(folder: JobFolder, spec: LocalSpec): Promise<void> {
+  for (let node = 0; node < spec.nodes; node++)
+    for (const part of ['scratch', 'ml'])
+      await rm(join(nodeFolder(folder, node), part), { recursive: true, force: true });
+}
+
+async function unexplained(root: string, exit: number | undefined): Promise<string> {
+  const what =
+    exit === undefined
+      ? 'The job ended without an exit code: it was killed, or the machine restarted.'
+      : `The command ended with exit code ${exit}.`;
+  const last = (await tail(join(root, 'log'), 900)).trimEnd();
+  return last ? `${what} Its last output: ${last}`.slice(0, 1024) : what;
+}
+
+/** A port that was free a moment ago, for rank 0 of a job of many nodes to listen on. */
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
