@@ -21,7 +21,7 @@ async function decode(incoming: Incoming): Promise<unknown> {
     throw new Problem('media', 'Send the body as application/json.', { field: 'Content-Type' });
   const text = await incoming.text();
   if (text === '') throw new Problem('invalid', 'The body is empty; send a JSON object.');
-  return { ...incoming.params, body: readJson(text, { limits: JSON_DEEP }) };
+  return { ...incoming.params, body: readJson(text, { limits: JSON_DEEP, exact: true }) };
 }
 const inferenceRoute = routesOf({ ...inference, decode });
 

@@ -1,0 +1,78 @@
+import type { Told } from '../kernel/event.ts';
+import { hears } from '../kernel/event.ts';
+import type { Json } from '../kernel/json.ts';
+import { Problem } from '../kernel/problem.ts';
+import { type Expected, LIMITS, type On, Place, type Start } from './model.ts';
+
+/** An event as rules see it: `$.type`, `$.subject`, `$.data...`. */
+export type Seen = Pick<Told, 'id' | 'type' | 'subject' | 'at' | 'data'>;
+
+/** What lies at `$.data.path`, or undefined. Only own members are seen. */
+export function placed(seen: Seen, place: string): unknown {
+  const { id, type, subject, at, data } = seen;
+  let held: unknown = { id, type, subject, at, data };
+  for (const [, name, index] of place.matchAll(/\.([\w-]+)|\[(\d+)\]/g)) {
+    const step = name ?? Number(index);
+    if (typeof held !== 'object' || held === null || !Object.hasOwn(held, step)) return undefined;
+    held = (held as Record<string | number, unknown>)[step];
+  }
+  return held;
+}
+
+function meets(value: unknown, expected: Expected): boolean {
+  if (Array.isArray(expected)) return expected.some((one) => one === value);
+  if (typeof expected !== 'object' || expected === null) return expected === value;
+  if ('prefix' in expected) return typeof value === 'string' && value.startsWith(expected.prefix);
+  if (typeof value !== 'number') return false;
+  return 'above' in expected ? value > expected.above : value < expected.below;
+}
+
+export const DATA_ARRIVED = 'artifacts.data.arrived';
+
+/** Whether a rule is for this event; a clock's rule never is. */
+export function isFor(on: On, seen: Seen): boolean {
+  if (on.event) {
+    if (seen.type.startsWith('triggers.') || !hears([on.event.type], seen.type)) return false;
+    return Object.entries(on.event.match).every(([place, expected]) =>
+      meets(placed(seen, place), expected),
+    );
+  }
+  if (!on.data || seen.type !== DATA_ARRIVED) return false;
+  const path = placed(seen, '$.data.path');
+  return typeof path === 'string' && path.startsWith(on.data.prefix);
+}
+
+/** What makes two events the same change: data that arrives again with the same bytes is no news. */
+export function changeOf(on: On, seen: Seen): string | undefined {
+  if (!on.data) return undefined;
+  const path = placed(seen, '$.data.path');
+  const etag = placed(seen, '$.data.etag');
+  return typeof etag === 'string' ? JSON.stringify([path, etag]) : undefined;
+}
+
+/** The start with its places filled in. Throws `invalid` naming the parameter whose place the event lacks. */
+export function filled(start: Start, seen: Seen): Start {
+  const parameters = Object.fromEntries(
+    Object.entries(start.parameters).map(([name, value]) => [name, fill(value, name, seen)]),
+  );
+  const bytes = Buffer.byteLength(JSON.stringify(parameters));
+  if (bytes > LIMITS.parameterBytes)
+    throw new Problem('invalid', `The parameters are larger than ${LIMITS.parameterBytes} bytes.`);
+  return { ...start, parameters };
+}
+
+function fill(value: Json, name: string, seen: Seen): Json {
+  if (typeof value === 'string') {
+    if (value.startsWith('$$.')) return value.slice(1);
+    if (!Place.safeParse(value).success) return value;
+    const found = placed(seen, value);
+    if (found === undefined)
+      throw new Problem('invalid', `Parameter '${name}': the event has nothing at ${value}.`);
+    return found as Json;
+  }
+  if (Array.isArray(value)) return value.map((item) => fill(item, name, seen));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, fill(item, name, seen)]),
+  );
+}
