@@ -59,7 +59,7 @@ export interface Experiment {
   readonly lifecycle: Lifecycle;
   readonly createdAt: number;
   readonly updatedAt: number;
-  readonly tags: Readonly<Record<string, string>>;
+  readonly tags: ReadonlyMap<string, string>;
   /** Log partitions that new runs are spread over. */
   readonly shards: number;
   readonly version: number;
@@ -95,8 +95,8 @@ export interface Run {
   readonly lifecycle: Lifecycle;
   /** The latest point of each key, by key. */
   readonly metrics: readonly Metric[];
-  readonly params: Readonly<Record<string, string>>;
-  readonly tags: Readonly<Record<string, string>>;
+  readonly params: ReadonlyMap<string, string>;
+  readonly tags: ReadonlyMap<string, string>;
   readonly inputs: readonly DatasetInput[];
   readonly modelInputs: readonly string[];
   readonly outputs: readonly ModelOutput[];

@@ -1,0 +1,381 @@
+import type { Call } from '../kernel/call.ts';
+import type { Event } from '../kernel/event.ts';
+import type { Page, Pages } from '../kernel/page.ts';
+import { Problem } from '../kernel/problem.ts';
+import { newHexId } from '../kernel/world.ts';
+import type { Platform, Write } from '../platform/ports.ts';
+import { settler } from '../platform/settle.ts';
+import {
+  addInput,
+  addModelInput,
+  addOutput,
+  type RunDocument,
+  removeText,
+  setText,
+  textOf,
+} from './document.ts';
+import { notActive } from './experiments.ts';
+import { metricHistory } from './history.ts';
+import { checkBatch, checkDatasets, checkTag, pythonText } from './limits.ts';
+import {
+  type Batch,
+  cut,
+  DATASET_CONTEXT_TAG,
+  type DatasetInput,
+  type DatasetSummary,
+  type Experiment,
+  type ExperimentId,
+  LIMITS,
+  type Lifecycle,
+  type Long,
+  type Metric,
+  type ModelOutput,
+  type Param,
+  RUN_NAME_TAG,
+  type Run,
+  type RunId,
+  type RunStatus,
+  type Tag,
+} from './model.ts';
+import { randomName } from './names.ts';
+import { candidateOf, completeRuns, type RunSearch, searchRuns } from './search.ts';
+import { type Edit, type Standing, trackingStore } from './store.ts';
+
+export interface NewRun {
+  readonly experimentId: ExperimentId;
+  readonly runName?: string;
+  /** As the client gives it; 0 if it gives none. */
+  readonly startTime?: Long;
+  readonly tags?: readonly Tag[];
+  readonly userId?: string;
+  /** Minted by a part of the product, so that asking twice makes one run. */
+  readonly runId?: RunId;
+}
+
+export interface RunChange {
+  readonly status?: RunStatus;
+  readonly endTime?: Long;
+  readonly runName?: string;
+}
+
+/** Writes that carry the points which name a logged model onto it, for the batch's own commit. */
+export type ModelWrites = (call: Call, runId: RunId, points: readonly Metric[]) => Promise<Write[]>;
+
+/** What the runs ask of their experiments. Throws `missing`. */
+export type ExperimentOf = (call: Call, id: ExperimentId) => Promise<Experiment>;
+
+const MAX_SUMMARIES = 1000;
+
+export function runsService(
+  platform: Pick<Platform, 'table' | 'blobs' | 'world'>,
+  pages: Pages,
+  experimentOf: ExperimentOf,
+  modelWrites: ModelWrites,
+) {
+  const { world } = platform;
+  const store = trackingStore(platform);
+  const settle = settler(world);
+  const history = metricHistory(store, pages);
+
+  /** The document of an active run under `change`. Throws `missing`, `precondition`. */
+  async function edit(
+    call: Call,
+    runId: RunId,
+    change: (document: RunDocument) => Edit | undefined | Promise<Edit | undefined>,
+  ) {
+    const edited = await store.editRun(call, runId, (held) => {
+      checkActive(runId, held);
+      return change(held.document);
+    });
+    if (!edited) throw noRun(runId);
+    return edited;
+  }
+
+  async function get(call: Call, runId: RunId): Promise<Run> {
+    const held = await store.readRun(call, runId);
+    if (!held) throw noRun(runId);
+    const candidate = candidateOf(runId, lifecycleOf(held), held.document, held.unfolded);
+    const [run] = await completeRuns(store, call, [candidate]);
+    return run ?? raise(noRun(runId));
+  }
+
+  /** All of it or nothing. Equal params again change nothing. Throws `invalid`, `missing`, `precondition`. */
+  async function logBatch(
+    call: Call,
+    batch: Batch & { runId: RunId },
+    wording: Wording,
+  ): Promise<void> {
+    checkBatch(batch);
+    const { runId, metrics = [], params = [], tags = [] } = batch;
+    if (params.length + tags.length === 0) return logPoints(call, runId, metrics);
+    await edit(call, runId, async (document) => {
+      const names = [...setParams(document, runId, params, wording), ...setTags(document, tags)];
+      const writes = await modelWrites(call, runId, metrics);
+      if (names.length === 0 && metrics.length === 0) return undefined;
+      return { writes, batch: { points: metrics, names: names.join(' ') } };
+    });
+  }
+
+  /** Metrics alone: one put once the run is known to be active. */
+  async function logPoints(call: Call, runId: RunId, points: readonly Metric[]): Promise<void> {
+    const standing = await store.readStanding(call, runId);
+    checkActive(runId, standing);
+    if (points.length === 0) return;
+    if (!points.some(({ modelId }) => modelId))
+      return store.append(call, standing.head, runId, points);
+    await settle(call, `runs/${runId}/models`, async () =>
+      store.append(call, standing.head, runId, points, await modelWrites(call, runId, points)),
+    );
+  }
+
+  async function setLifecycle(call: Call, runId: RunId, lifecycle: Lifecycle): Promise<void> {
+    const verb = lifecycle === 'deleted' ? 'deleted' : 'restored';
+    const moved = await store.setLifecycle(call, runId, lifecycle, told(runId, verb, {}));
+    if (!moved && !(await store.readStanding(call, runId))) throw noRun(runId);
+  }
+
+  return {
+    get,
+    logBatch: (call: Call, batch: Batch & { runId: RunId }) => logBatch(call, batch, 'batch'),
+
+    /** Throws `missing`, `precondition` in a deleted experiment, `invalid`. */
+    async create(call: Call, asked: NewRun): Promise<Run> {
+      const tags = asked.tags ?? [];
+      tags.forEach((tag, i) => {
+        checkTag(tag, `tags[${i}].`);
+      });
+      const experiment = await experimentOf(call, asked.experimentId);
+      if (experiment.lifecycle !== 'active') throw notActive(experiment);
+      const name = chosenName(asked, tags) ?? randomName(world);
+      const runId = asked.runId ?? (newHexId(world) as RunId);
+      const attributes = {
+        experimentId: experiment.id,
+        name,
+        userId: asked.userId ?? '',
+        status: 'RUNNING' as const,
+        startTime: asked.startTime ?? 0,
+        artifactUri: `${experiment.artifactRoot}/${runId}/artifacts`,
+      };
+      const made = await store.createRun(
+        call,
+        runId,
+        experiment,
+        attributes,
+        (document) => setTags(document, [...tags, { key: RUN_NAME_TAG, value: name }]),
+        told(runId, 'created', { experimentId: experiment.id, name }),
+      );
+      const run = await get(call, runId);
+      if (!made && run.experimentId !== experiment.id)
+        throw new Problem('exists', `Run ${runId} exists in experiment ${run.experimentId}.`, {
+          field: 'run_id',
+        });
+      return run;
+    },
+
+    /** Answers the run as it then is, without its metrics' log. */
+    async update(call: Call, runId: RunId, change: RunChange): Promise<Run> {
+      const { status, endTime, runName } = change;
+      const edited = await edit(call, runId, (document) => {
+        document.attributes = {
+          ...document.attributes,
+          ...(status === undefined ? {} : { status }),
+          ...(endTime === undefined ? {} : { endTime }),
+        };
+        if (runName) setTags(document, [{ key: RUN_NAME_TAG, value: runName }]);
+        const { experimentId, status: now } = document.attributes;
+        return { event: told(runId, 'updated', { experimentId, status: now }) };
+      });
+      const candidate = candidateOf(runId, lifecycleOf(edited), edited.document, []);
+      const [run] = await completeRuns(store, call, [candidate]);
+      return run ?? raise(noRun(runId));
+    },
+
+    delete: (call: Call, runId: RunId) => setLifecycle(call, runId, 'deleted'),
+    restore: (call: Call, runId: RunId) => setLifecycle(call, runId, 'active'),
+
+    async setTag(call: Call, runId: RunId, tag: Tag): Promise<void> {
+      checkTag(tag);
+      await edit(call, runId, (document) =>
+        setTags(document, [tag]).length
+          ? { event: told(runId, 'tagged', { key: tag.key }) }
+          : undefined,
+      );
+    },
+
+    /** Throws `missing` if it has no such tag. */
+    async deleteTag(call: Call, runId: RunId, key: string): Promise<void> {
+      await edit(call, runId, (document) => {
+        if (removeText(document, 'tags', key)) return { event: told(runId, 'untagged', { key }) };
+        throw new Problem('missing', `No tag with name: ${key} in run with id ${runId}`, {
+          field: 'key',
+        });
+      });
+    },
+
+    /** One param, with the single form's wording of a conflict. */
+    logParam: (call: Call, runId: RunId, param: Param) =>
+      logBatch(call, { runId, params: [param] }, 'single'),
+
+    /** Datasets that the run read, and logged models. A dataset again keeps its first tags. */
+    async logInputs(
+      call: Call,
+      runId: RunId,
+      datasets: readonly DatasetInput[],
+      modelIds: readonly string[] = [],
+    ): Promise<void> {
+      checkDatasets(datasets);
+      const standing = await store.readStanding(call, runId);
+      checkActive(runId, standing);
+      const kept = datasets.map(({ dataset, tags }) => ({
+        dataset,
+        context: tags.find(({ key }) => key === DATASET_CONTEXT_TAG)?.value ?? '',
+      }));
+      await store.keepDatasets(call, standing.head.experimentId, kept);
+      await edit(call, runId, (document) => {
+        for (const { dataset, tags } of datasets)
+          addInput(document, { name: dataset.name, digest: dataset.digest, tags });
+        for (const modelId of modelIds) addModelInput(document, modelId);
+        const names = datasets.map(({ dataset }) => dataset.name).slice(0, 20);
+        return { event: told(runId, 'read', { datasets: names, models: modelIds.slice(0, 20) }) };
+      });
+    },
+
+    /** Logged models that the run made. */
+    async logOutputs(call: Call, runId: RunId, outputs: readonly ModelOutput[]): Promise<void> {
+      await edit(call, runId, (document) => {
+        for (const output of outputs) addOutput(document, output);
+        const models = outputs.map(({ modelId }) => modelId).slice(0, 20);
+        return { event: told(runId, 'produced', { models }) };
+      });
+    },
+
+    /** Unknown experiments have no runs. Throws `invalid`. */
+    async search(call: Call, asked: RunSearch): Promise<Page<Run>> {
+      const ids = [...new Set(asked.experimentIds)];
+      const experiments = await Promise.all(ids.map((id) => unlessMissing(experimentOf(call, id))));
+      const known = experiments.filter((experiment) => experiment !== undefined);
+      return searchRuns(store, pages, call, known, asked);
+    },
+
+    history: history.page,
+    wholeHistory: history.whole,
+
+    /** Which datasets the runs of these experiments read, at most 1,000. */
+    async datasetSummaries(call: Call, ids: readonly ExperimentId[]): Promise<DatasetSummary[]> {
+      const found = await Promise.all(
+        ids.map(async (experimentId) =>
+          (await store.readContexts(call, experimentId, MAX_SUMMARIES)).map((summary) => ({
+            experimentId,
+            ...summary,
+          })),
+        ),
+      );
+      return found.flat().slice(0, MAX_SUMMARIES);
+    },
+
+    /** `<root>/<run>/artifacts`, or undefined for an unknown run. */
+    async artifactUri(call: Call, runId: RunId): Promise<string | undefined> {
+      return (await store.readStanding(call, runId)) && (await get(call, runId)).artifactUri;
+    },
+  };
+}
+
+type Wording = 'single' | 'batch';
+
+const told = (runId: RunId, verb: string, data: object): Event => ({
+  type: `tracking.run.${verb}`,
+  subject: `runs/${runId}`,
+  data: { runId, ...data },
+});
+
+const noRun = (runId: RunId) =>
+  new Problem('missing', `Run with id=${runId} not found`, { field: 'run_id' });
+
+function raise(problem: Problem): never {
+  throw problem;
+}
+
+/** A run is deleted if it is, or if its experiment is. */
+const lifecycleOf = ({ head, experiment }: Standing): Lifecycle =>
+  experiment.lifecycle === 'deleted' ? 'deleted' : head.lifecycle;
+
+function checkActive(runId: RunId, standing: Standing | undefined): asserts standing is Standing {
+  if (!standing) throw noRun(runId);
+  const lifecycle = lifecycleOf(standing);
+  if (lifecycle !== 'active')
+    throw new Problem(
+      'precondition',
+      `The run ${runId} must be in the 'active' state. Current state is ${lifecycle}.`,
+      { field: 'run_id' },
+    );
+}
+
+/** The field or the tag, which must agree where both are given. Undefined if neither says anything. */
+function chosenName({ runName }: NewRun, tags: readonly Tag[]): string | undefined {
+  const tag = tags.findLast(({ key }) => key === RUN_NAME_TAG)?.value;
+  if (runName && tag !== undefined && tag !== runName)
+    throw new Problem(
+      'invalid',
+      `Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='${runName}', mlflow.runName='${tag}').`,
+      { field: 'run_name' },
+    );
+  return runName || tag || undefined;
+}
+
+/** The names of the tags that changed. The tag mlflow.runName and the run's name are one thing. */
+function setTags(document: RunDocument, tags: readonly Tag[]): string[] {
+  const changed: string[] = [];
+  for (const { key, value } of tags) {
+    const kept = cut(value, LIMITS.tagLength);
+    if (key === RUN_NAME_TAG) document.attributes = { ...document.attributes, name: kept };
+    if (textOf(document, 'tags', key) === kept) continue;
+    setText(document, 'tags', { key, value: kept });
+    changed.push(key);
+  }
+  return changed;
+}
+
+/** The names of the new params. Throws `invalid` where one stands with another value. */
+function setParams(
+  document: RunDocument,
+  runId: RunId,
+  params: readonly Param[],
+  wording: Wording,
+): string[] {
+  const fresh: Param[] = [];
+  const clashes: { key: string; old: string; value: string }[] = [];
+  for (const { key, value } of params) {
+    const kept = cut(value, LIMITS.paramLength);
+    const old = textOf(document, 'params', key);
+    if (old === undefined) fresh.push({ key, value: kept });
+    else if (old !== kept) clashes.push({ key, old, value: kept });
+  }
+  const [clash] = clashes;
+  if (clash)
+    throw new Problem(
+      'invalid',
+      wording === 'single'
+        ? `Changing param values is not allowed. Param with key=${pythonText(clash.key)} was already logged with value=${pythonText(clash.old)} for run ID='${runId}'. Attempted logging new value ${pythonText(clash.value)}.`
+        : `Changing param values is not allowed. Params were already logged=${clashList(clashes)} for run ID='${runId}'.`,
+      { field: wording === 'single' ? 'value' : 'params' },
+    );
+  for (const param of fresh) setText(document, 'params', param);
+  return fresh.map(({ key }) => key);
+}
+
+const clashList = (clashes: readonly { key: string; old: string; value: string }[]) =>
+  `[${clashes
+    .map(
+      ({ key, old, value }) =>
+        `{'key': ${pythonText(key)}, 'old_value': ${pythonText(old)}, 'new_value': ${pythonText(value)}}`,
+    )
+    .join(', ')}]`;
+
+async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'missing') return undefined;
+    throw error;
+  }
+}
