@@ -1,7 +1,6 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Call } from '../functions/kernel/call.ts';
 import { type ChainHead, type Event, type Told, tell } from '../functions/kernel/event.ts';
-import { Problem } from '../functions/kernel/problem.ts';
 import type { World } from '../functions/kernel/world.ts';
 import {
   type CommitOptions,
@@ -13,21 +12,27 @@ import {
   Refused,
   Repeated,
   type Table,
-  type Value,
   type Write,
 } from '../functions/platform/ports.ts';
-
-const MAX_ITEM_BYTES = 400 * 1024;
-const MAX_PAGE_BYTES = 1024 * 1024;
-const MAX_COMMIT_BYTES = 4 * 1024 * 1024;
-const MAX_WRITES = 97;
-const MAX_PK_BYTES = 1900;
-const MAX_SK_BYTES = 1000;
-const MAX_KEYS = 1000;
-const RETRY_KEPT_MS = 48 * 3_600_000;
+import {
+  answerOf,
+  COUNTER_KEY,
+  checkedWrites,
+  ENTRY_PREFIX,
+  entryItem,
+  headKey,
+  isKey,
+  keyOf,
+  MAX_GET_KEYS,
+  MAX_PAGE_BYTES,
+  retryItem,
+  retryKey,
+  sizeOf,
+  toldOf,
+} from '../functions/platform/records.ts';
 
 export interface LocalTableOptions {
-  /** Made if absent. One process at a time. */
+  /** Made if absent. Several processes may open it; only one of them should run followers. */
   readonly folder: string;
   readonly world: World;
   /** Puts whose sort key begins with one of these go to the outbox, for `Folder`s. */
@@ -42,15 +47,28 @@ export type Outgoing =
   | { readonly workspace: string; readonly prefix: string; readonly item: Item };
 
 export interface LocalTable extends Table {
+  /** For `openBus`: what waits, how far each follower is, and what was set aside. */
   readonly outbox: Database<Outgoing, number>;
   readonly cursors: Database<number, string>;
+  readonly letters: Database<unknown, string>;
   readonly root: RootDatabase;
+  /** Puts events that no commit of ours carries (a machine ended) into the outbox; durable when it resolves. */
+  append(entries: readonly Told[]): Promise<void>;
   /** Called after each commit that put something into the outbox. */
   onOutgoing(listener: () => void): void;
+  /** Removes up to `limit` expired items, going on where the last call stopped; says how many. */
+  sweep(limit?: number): Promise<number>;
   close(): Promise<void>;
 }
 
-/** The embedded Table: one lmdb file, group commit off the main thread, DynamoDB's limits. */
+const SWEEP_EVERY_COMMITS = 1000;
+const SEQUENCE = 'sequence';
+
+/**
+ * The embedded Table: one lmdb file, group commit off the main thread, DynamoDB's limits.
+ * lmdb's overlappingSync is off: a commit then becomes visible only once its pages and its root are on the disk, and
+ * `transaction` resolves after that. It measured no slower than with `db.flushed` (test/kill/ checks the order of syncs).
+ */
 export function openTable(options: LocalTableOptions): LocalTable {
   const { world } = options;
   const feeds = options.feeds ?? [];
@@ -59,86 +77,107 @@ export function openTable(options: LocalTableOptions): LocalTable {
     maxDbs: 8,
     pageSize: 8192,
     noSync: options.noSync ?? false,
-    overlappingSync: !(options.noSync ?? false),
+    overlappingSync: false,
   });
   const items = root.openDB<Item, Buffer>({ name: 'items', keyEncoding: 'binary' });
   const outbox = root.openDB<Outgoing, number>({ name: 'outbox' });
   const cursors = root.openDB<number, string>({ name: 'cursors' });
+  const letters = root.openDB<unknown, string>({ name: 'letters' });
+  const counters = root.openDB<number, string>({ name: 'counters' });
   const listeners: (() => void)[] = [];
-  let sequence = lastSequence(outbox, cursors);
+  let commits = 0;
+  let sweptTo: Buffer | undefined;
 
   const alive = (item: Item | undefined): Item | undefined => {
     const until = item?.['expiresAt'];
     return typeof until === 'number' && until <= world.now() ? undefined : item;
   };
-  const read = (call: Call, key: Key) => alive(items.get(keyBytes(call, key)));
+  const read = (call: Call, key: Key) =>
+    isKey(key) ? alive(items.get(keyBytes(call, key))) : undefined;
+  const put = (call: Call, item: Item) => void items.put(keyBytes(call, item), item);
 
+  /** Inside a transaction only, so that two processes cannot take one number. */
+  function enqueue(entries: readonly Outgoing[]): number {
+    if (entries.length === 0) return 0;
+    let sequence = counters.get(SEQUENCE) ?? 0;
+    for (const entry of entries) void outbox.put(++sequence, entry);
+    void counters.put(SEQUENCE, sequence);
+    return entries.length;
+  }
+
+  /** Every refusal comes before the first put: a batch of lmdb does not undo what a callback wrote before it threw. */
   function apply(call: Call, writes: readonly Write[], event: Event | undefined, counted: boolean) {
     writes.forEach((write, index) => {
       if (write.if !== undefined && !holds(write.if, read(call, keyOf(write))))
         throw new Refused(index);
     });
-    // Every refusal comes before the first put: an lmdb batch does not undo what a callback wrote before it threw.
     if (event && call.retry && read(call, retryKey(call.retry.key))) throw new Repeated();
-    const change = counted ? moveCounter(call) : undefined;
-    let told = 0;
+    const head = event && (read(call, headKey(event.subject)) as ChainHead | undefined);
+    const told = event && tell(call, plain(event), head, world);
+    const change = counted ? Number(read(call, COUNTER_KEY)?.['value'] ?? 0) + 1 : undefined;
+
+    const outgoing: Outgoing[] = [];
+    if (change !== undefined) put(call, { ...COUNTER_KEY, value: change });
     for (const write of writes) {
-      if ('put' in write) {
-        const item = change === undefined ? write.put : { ...write.put, _change: change };
-        void items.put(keyBytes(call, item), item);
-        for (const prefix of feeds) {
-          if (!item.sk.startsWith(prefix)) continue;
-          void outbox.put(++sequence, { workspace: call.workspace, prefix, item });
-          told += 1;
-        }
-      } else if ('remove' in write) void items.remove(keyBytes(call, write.remove));
+      if ('remove' in write) void items.remove(keyBytes(call, write.remove));
+      if (!('put' in write)) continue;
+      const item = change === undefined ? write.put : { ...write.put, _change: change };
+      put(call, item);
+      for (const prefix of feeds)
+        if (item.sk.startsWith(prefix)) outgoing.push({ workspace: call.workspace, prefix, item });
     }
-    if (event) {
-      record(call, event);
-      told += 1;
+    if (event && told) {
+      if (call.retry) put(call, retryItem(call, event, world));
+      put(call, { ...headKey(told.subject), sequence: told.sequence, hash: told.hash });
+      put(call, entryItem(told));
+      outgoing.push({ told });
     }
-    return told;
+    return enqueue(outgoing);
   }
 
-  function moveCounter(call: Call): number {
-    const key = { pk: 'K#', sk: 'SEQ' };
-    const next = Number(read(call, key)?.['value'] ?? 0) + 1;
-    void items.put(keyBytes(call, key), { ...key, value: next });
-    return next;
-  }
-
-  function record(call: Call, event: Event) {
-    if (call.retry) {
-      const key = retryKey(call.retry.key);
-      const kept = { digest: call.retry.digest, answer: JSON.stringify(event.answer ?? null) };
-      void items.put(keyBytes(call, key), {
-        ...key,
-        ...kept,
-        expiresAt: world.now() + RETRY_KEPT_MS,
+  async function sweep(limit = 2000): Promise<number> {
+    const expired: Buffer[] = [];
+    let seen = 0;
+    let last: Buffer | undefined;
+    for (const { key, value } of items.getRange(sweptTo ? { start: sweptTo } : {})) {
+      if (seen++ >= limit) break;
+      last = key;
+      if (!alive(value)) expired.push(key);
+    }
+    sweptTo = seen > limit ? last : undefined;
+    if (expired.length > 0)
+      await root.transaction(() => {
+        for (const key of expired) if (!alive(items.get(key))) void items.remove(key);
       });
-    }
-    const head = chainKey(event.subject);
-    const told = tell(call, event, read(call, head) as ChainHead | undefined, world);
-    void items.put(keyBytes(call, head), { ...head, sequence: told.sequence, hash: told.hash });
-    const entry = { pk: head.pk, sk: `@${String(told.sequence).padStart(12, '0')}` };
-    void items.put(keyBytes(call, entry), { ...entry, told: told as unknown as Value });
-    void outbox.put(++sequence, { told });
+    return expired.length;
   }
+
+  const notify = () => {
+    for (const listener of listeners) listener();
+  };
 
   return {
     root,
     outbox,
     cursors,
+    letters,
     onOutgoing: (listener) => void listeners.push(listener),
+    sweep,
     close: () => root.close(),
+
+    async append(entries) {
+      await root.transaction(() => enqueue(entries.map((told) => ({ told }))));
+      notify();
+    },
 
     async get(call, key) {
       return read(call, key);
     },
 
     async getMany(call, keys) {
-      if (keys.length > MAX_KEYS) throw new Problem('invalid', `At most ${MAX_KEYS} keys at once.`);
-      return keys.map((key) => read(call, key)).filter((item) => item !== undefined);
+      if (keys.length > MAX_GET_KEYS) throw new Error(`At most ${MAX_GET_KEYS} keys at once.`);
+      const once = new Map(keys.map((key) => [`${key.pk}\0${key.sk}`, key]));
+      return [...once.values()].map((key) => read(call, key)).filter((item) => item !== undefined);
     },
 
     async query(call, query) {
@@ -146,60 +185,42 @@ export function openTable(options: LocalTableOptions): LocalTable {
     },
 
     async commit(call, writes, event, commitOptions: CommitOptions = {}) {
-      checkWrites(call, writes);
-      const told = await root.transaction(() => {
-        const before = sequence;
+      const checked = checkedWrites(writes, event);
+      const outcome = await root.transaction(() => {
         try {
-          return { count: apply(call, writes, event, commitOptions.counted ?? false) };
+          return { told: apply(call, checked, event, commitOptions.counted ?? false) };
         } catch (error) {
-          sequence = before;
-          if (error instanceof Refused || error instanceof Repeated) return { error };
-          throw error;
+          return { error };
         }
       });
-      if ('error' in told) throw told.error;
-      if (!options.noSync) await root.flushed;
-      if (told.count > 0) for (const listener of listeners) listener();
+      if ('error' in outcome) throw outcome.error;
+      if (outcome.told > 0) notify();
+      if (++commits % SWEEP_EVERY_COMMITS === 0) await sweep();
     },
 
     async entries(call, subject, after) {
-      const { pk } = chainKey(subject);
-      const found = page(items, call, { pk, prefix: '@', ...(after ? { after } : {}) }, alive);
-      const entries = found.items.map((item) => item['told'] as unknown as Told);
+      const { pk } = headKey(subject);
+      const range = { pk, prefix: ENTRY_PREFIX, ...(after === undefined ? {} : { after }) };
+      const found = page(items, call, range, alive);
+      const entries = found.items.map(toldOf);
       return found.next === undefined ? { entries } : { entries, next: found.next };
     },
 
     async repeated(call) {
-      if (!call.retry) return undefined;
-      const kept = read(call, retryKey(call.retry.key));
-      if (!kept) return undefined;
-      if (kept['digest'] !== call.retry.digest)
-        throw new Problem('invalid', 'This Idempotency-Key was used for another request.', {
-          field: 'Idempotency-Key',
-        });
-      return { answer: JSON.parse(String(kept['answer'])) };
+      const kept = call.retry && read(call, retryKey(call.retry.key));
+      return kept && answerOf(call, kept);
     },
   };
 }
 
-const retryKey = (key: string): Key => ({ pk: `I#${key}`, sk: '-' });
-const chainKey = (subject: string): Key => ({ pk: `E#${subject}`, sk: 'HEAD' });
-const keyOf = (write: Write): Key =>
-  'put' in write ? write.put : 'remove' in write ? write.remove : write.check;
+/** As JSON will give it back, so that the hash holds for what is read later. */
+const plain = (event: Event): Event => ({
+  ...event,
+  data: JSON.parse(JSON.stringify(event.data ?? null)),
+});
 
-function keyBytes(call: Call, { pk, sk }: Key): Buffer {
-  return Buffer.from(`${call.workspace}\0${pk}\0${sk}`);
-}
-
-function lastSequence(
-  outbox: Database<Outgoing, number>,
-  cursors: Database<number, string>,
-): number {
-  let last = 0;
-  for (const key of outbox.getKeys({ reverse: true, limit: 1 })) last = key;
-  for (const { value } of cursors.getRange()) last = Math.max(last, value);
-  return last;
-}
+const keyBytes = (call: Call, { pk, sk }: Key): Buffer =>
+  Buffer.from(`${call.workspace}\0${pk}\0${sk}`);
 
 function holds(condition: Condition, item: Item | undefined): boolean {
   if (condition === 'absent') return item === undefined;
@@ -221,87 +242,29 @@ function page(
   query: Query,
   alive: (item: Item | undefined) => Item | undefined,
 ): Found {
-  const {
-    pk,
-    prefix = '',
-    after,
-    until,
-    reverse = false,
-    limit = Number.POSITIVE_INFINITY,
-  } = query;
+  const { pk, prefix = '', after, until, reverse = false } = query;
+  const limit = query.limit ?? Number.POSITIVE_INFINITY;
+  if (!(limit >= 1)) throw new Error('A query asks for at least one item.');
   const low = keyBytes(call, { pk, sk: prefix });
   const high = Buffer.concat([low, Buffer.from([0xff])]);
   const from = after === undefined ? undefined : keyBytes(call, { pk, sk: after });
+  const to = until === undefined || reverse ? undefined : keyBytes(call, { pk, sk: until });
   const range = reverse
-    ? { start: from && from.compare(high) < 0 ? from : high, end: low, reverse: true }
+    ? { start: from && from.compare(high) < 0 ? from : high, reverse: true }
     : { start: from && from.compare(low) > 0 ? from : low, end: high };
   const found: Item[] = [];
   let size = 0;
   for (const { key, value } of items.getRange(range)) {
-    if (from && key.equals(from)) continue;
-    if (
-      until !== undefined &&
-      !reverse &&
-      Buffer.compare(key, keyBytes(call, { pk, sk: until })) > 0
-    )
-      break;
+    if (from?.equals(key)) continue;
+    if ((to && key.compare(to) > 0) || key.compare(low) < 0) break;
     const item = alive(value);
     if (!item) continue;
-    if (found.length >= limit || size > MAX_PAGE_BYTES)
-      return { items: found, next: found.at(-1)?.sk ?? '' };
+    const bytes = sizeOf(item);
+    const last = found.at(-1);
+    if (last && (found.length >= limit || size + bytes > MAX_PAGE_BYTES))
+      return { items: found, next: last.sk };
     found.push(item);
-    size += sizeOf(item);
+    size += bytes;
   }
   return { items: found };
-}
-
-function checkWrites(call: Call, writes: readonly Write[]) {
-  if (writes.length > MAX_WRITES)
-    throw new Error(`a commit of ${writes.length} writes; at most ${MAX_WRITES}`);
-  const seen = new Set<string>();
-  let total = 0;
-  for (const write of writes) {
-    const key = keyOf(write);
-    checkKey(key);
-    const name = keyBytes(call, key).toString('latin1');
-    if (seen.has(name)) throw new Error(`a commit names ${key.pk} ${key.sk} twice`);
-    seen.add(name);
-    if ('put' in write) {
-      const size = sizeOf(write.put);
-      if (size > MAX_ITEM_BYTES)
-        throw new Problem('too_large', `A record of ${size} bytes; at most ${MAX_ITEM_BYTES}.`);
-      total += size;
-    }
-  }
-  if (total > MAX_COMMIT_BYTES)
-    throw new Problem('too_large', `A commit of ${total} bytes; at most ${MAX_COMMIT_BYTES}.`);
-}
-
-function checkKey({ pk, sk }: Key) {
-  if (pk === '' || sk === '' || pk.includes('\0') || sk.includes('\0'))
-    throw new Error('a key is empty or holds NUL');
-  if (Buffer.byteLength(pk) > MAX_PK_BYTES || Buffer.byteLength(sk) > MAX_SK_BYTES)
-    throw new Problem('invalid', 'A name is too long for a key.');
-}
-
-/** Bytes as DynamoDB counts them: names and values. */
-function sizeOf(value: Value | Item | undefined): number {
-  if (value === undefined) return 0;
-  if (value === null || typeof value === 'boolean') return 1;
-  if (typeof value === 'string') return Buffer.byteLength(value);
-  if (typeof value === 'number') {
-    if (
-      !Number.isFinite(value) ||
-      Math.abs(value) > 9.9e125 ||
-      (value !== 0 && Math.abs(value) < 1e-130)
-    )
-      throw new Error(`the number ${value} cannot be stored; use bytes or text`);
-    return 12;
-  }
-  if (value instanceof Uint8Array) return value.length;
-  if (Array.isArray(value)) return value.reduce<number>((sum, item) => sum + 1 + sizeOf(item), 3);
-  return Object.entries(value).reduce<number>(
-    (sum, [name, item]) => sum + Buffer.byteLength(name) + 1 + sizeOf(item),
-    3,
-  );
 }
