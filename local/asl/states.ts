@@ -1,0 +1,501 @@
+import { systemCall } from '../../functions/kernel/call.ts';
+import type { WorkspaceId } from '../../functions/kernel/ids.ts';
+import type { Json } from '../../functions/kernel/json.ts';
+import {
+  type Assignments,
+  type Catcher,
+  type ChoiceState,
+  LIMITS,
+  type MapState,
+  type ParallelState,
+  type Retrier,
+  type Scope,
+  type State,
+  type TaskState,
+  type Template,
+  type WaitState,
+} from '../../statemachines/asl.ts';
+import { readTimestamp } from './check.ts';
+import { childController, Stopped, sleepUntil, unlessStopped } from './engine.ts';
+import { asMachineError, MachineError, takes } from './errors.ts';
+import { fraction, textOf } from './jsonata.ts';
+import {
+  assign,
+  attemptId,
+  checkRunning,
+  enter,
+  fill,
+  fillAssignments,
+  isFresh,
+  type MapItem,
+  move,
+  openStrand,
+  record,
+  type Strand,
+  settle,
+  settleDurably,
+  stateOf,
+  statesOf,
+} from './strand.ts';
+
+/** Where a state leads: on to another, or out of the scope with its output. */
+type Outcome = { readonly next: string | undefined; readonly output: Json };
+
+const YEAR_MS = 366 * 86_400_000;
+/** A function of Lambda runs no longer. */
+const INVOKE_MS = 900_000;
+/** A task whose time ran out while the server was down may still have ended well: it is asked once more. */
+const GRACE_MS = 10_000;
+/** States passed in memory before the strand rests on the disk, and lets others run. */
+const STRIDE = 64;
+const STRIDE_CHARACTERS = 200_000;
+
+/** Runs a strand from where it stands to the output of its scope. Throws MachineError, or Stopped. */
+export async function runStrand(strand: Strand, input: Json): Promise<Json> {
+  if (strand.position.phase === 'done') return strand.data;
+  if (isFresh(strand)) enter(strand, strand.scope.StartAt, input);
+  for (let passed = 1; ; passed++) {
+    checkRunning(strand);
+    const { next, output } = await runState(strand);
+    if (next === undefined) return output;
+    enter(strand, next, output);
+    if (passed % STRIDE === 0 || strand.stagedCharacters > STRIDE_CHARACTERS)
+      await settleDurably(strand);
+  }
+}
+
+async function runState(strand: Strand): Promise<Outcome> {
+  const state = stateOf(strand.scope, strand.position.state);
+  switch (state.Type) {
+    case 'Pass':
+      return leave(strand, state, strand.data, {});
+    case 'Choice':
+      return choose(strand, state);
+    case 'Wait':
+      await wait(strand, state);
+      return leave(strand, state, strand.data, {});
+    case 'Succeed':
+      return leave(strand, state, strand.data, {});
+    case 'Fail': {
+      const word = async (text: string | undefined, field: string) =>
+        text === undefined ? '' : String(await fill(strand, text, field, statesOf(strand)));
+      const error = await word(state.Error, 'Error');
+      throw new MachineError(error, await word(state.Cause, 'Cause'));
+    }
+    case 'Task':
+      return guarded(strand, state, () => perform(strand, state));
+    case 'Parallel':
+      return guarded(strand, state, () => branch(strand, state));
+    case 'Map':
+      return guarded(strand, state, () => iterate(strand, state));
+  }
+}
+
+type Leaving = {
+  readonly Type: State['Type'];
+  readonly Next?: string;
+  readonly Output?: Template;
+  readonly Assign?: Assignments;
+};
+
+/** Output and Assign both see the values at entry; what Assign sets is seen from the next state on. */
+async function leave(
+  strand: Strand,
+  state: Leaving,
+  result: Json,
+  sees: { readonly [name: string]: Json },
+): Promise<Outcome> {
+  const states = statesOf(strand, sees);
+  const output =
+    state.Output === undefined ? result : await fill(strand, state.Output, 'Output', states);
+  const assigned = await fillAssignments(strand, state.Assign, states);
+  const { state: name } = strand.position;
+  const shown = Object.entries(assigned).map(([key, value]) => [key, JSON.stringify(value)]);
+  assign(strand, assigned);
+  record(strand, `${state.Type}StateExited`, {
+    name,
+    output: textOf(output, 'The output'),
+    ...(shown.length ? { assignedVariables: Object.fromEntries(shown) } : {}),
+  });
+  return { next: state.Next, output };
+}
+
+async function choose(strand: Strand, state: ChoiceState): Promise<Outcome> {
+  for (const rule of state.Choices) {
+    const holds = await fill(strand, rule.Condition, 'Condition', statesOf(strand));
+    if (typeof holds !== 'boolean')
+      throw new MachineError(
+        'States.QueryEvaluationError',
+        `The Condition of the state '${strand.position.state}' gave ${JSON.stringify(holds).slice(0, 100)}, not true or false.`,
+      );
+    if (holds) return leave(strand, { ...rule, Type: 'Choice' }, strand.data, {});
+  }
+  if (state.Default === undefined)
+    throw new MachineError(
+      'States.NoChoiceMatched',
+      `No choice of the state '${strand.position.state}' matched, and it has no Default.`,
+    );
+  return leave(strand, { ...state, Next: state.Default }, strand.data, {});
+}
+
+async function wait(strand: Strand, state: WaitState) {
+  const { engine } = strand.run;
+  if (strand.position.phase !== 'waiting') {
+    const until = await waitUntil(strand, state);
+    move(strand, 'waiting', { until });
+    await settleDurably(strand);
+  }
+  await sleepUntil(engine, strand.position.until, [strand.signal, engine.closing]);
+}
+
+async function waitUntil(strand: Strand, state: WaitState): Promise<number> {
+  const wrong = (field: string, value: Json) =>
+    new MachineError(
+      'States.QueryEvaluationError',
+      `The ${field} of the state '${strand.position.state}' gave ${JSON.stringify(value).slice(0, 100)}.`,
+    );
+  if (state.Seconds !== undefined) {
+    const seconds = await fill(strand, state.Seconds, 'Seconds', statesOf(strand));
+    if (!Number.isInteger(seconds) || Number(seconds) < 0 || Number(seconds) > 99_999_999)
+      throw wrong('Seconds', seconds);
+    return strand.run.engine.world.now() + Number(seconds) * 1000;
+  }
+  const given = await fill(strand, state.Timestamp, 'Timestamp', statesOf(strand));
+  const until = typeof given === 'string' ? readTimestamp(given) : undefined;
+  if (until === undefined) throw wrong('Timestamp', given);
+  return until;
+}
+
+type Guarded = TaskState | ParallelState | MapState;
+
+/** Attempts, until one succeeds, no Retrier takes the error, and no Catcher either. */
+async function guarded(
+  strand: Strand,
+  state: Guarded,
+  attempt: () => Promise<Json>,
+): Promise<Outcome> {
+  const { engine } = strand.run;
+  for (;;) {
+    try {
+      if (strand.position.phase === 'retry') {
+        await sleepUntil(engine, strand.position.until, [strand.signal, engine.closing]);
+        move(strand, 'entered');
+      }
+      const result = await attempt();
+      return await leave(strand, state, result, { result });
+    } catch (thrown) {
+      if (thrown instanceof Stopped) throw thrown;
+      const error = asMachineError(thrown);
+      if (await retried(strand, state.Retry ?? [], error)) continue;
+      const catcher = state.Catch?.find(({ ErrorEquals }) => takes(ErrorEquals, error.error));
+      if (!catcher) throw error;
+      return caught(strand, state, catcher, error);
+    }
+  }
+}
+
+/** Notes when to try again, if a Retrier takes the error and has attempts left. */
+async function retried(
+  strand: Strand,
+  retriers: readonly Retrier[],
+  error: MachineError,
+): Promise<boolean> {
+  const index = retriers.findIndex(({ ErrorEquals }) => takes(ErrorEquals, error.error));
+  const retrier = retriers[index];
+  if (!retrier) return false;
+  const retries = retriers.map((_, i) => strand.position.retries[i] ?? 0);
+  const before = retries[index] ?? 0;
+  if (before >= (retrier.MaxAttempts ?? 3)) return false;
+  retries[index] = before + 1;
+  const { world } = strand.run.engine;
+  const until = world.now() + delayMs(retrier, before, () => fraction(world.randomBytes(7)));
+  strand.work = undefined;
+  strand.workKept = false;
+  move(strand, 'retry', { until, retries, attempt: strand.position.attempt + 1 });
+  await settleDurably(strand);
+  return true;
+}
+
+/** The wait before retry number `before + 1`. */
+export function delayMs(retrier: Retrier, before: number, random: () => number): number {
+  const { IntervalSeconds = 1, BackoffRate = 2, MaxDelaySeconds = 99_999_999 } = retrier;
+  const seconds = Math.min(IntervalSeconds * BackoffRate ** before, MaxDelaySeconds);
+  const part = retrier.JitterStrategy === 'FULL' ? random() : 1;
+  return Math.round(seconds * 1000 * part);
+}
+
+async function caught(
+  strand: Strand,
+  state: Guarded,
+  catcher: Catcher,
+  error: MachineError,
+): Promise<Outcome> {
+  const errorOutput = { Error: error.error, Cause: error.cause };
+  const { Output, Assign, Next } = catcher;
+  const leaving = {
+    Type: state.Type,
+    Next,
+    ...(Output === undefined ? {} : { Output }),
+    ...(Assign === undefined ? {} : { Assign }),
+  };
+  return leave(strand, leaving, errorOutput, { errorOutput });
+}
+
+// ---------------------------------------------------------------- Task
+
+/** `arn:aws:states:::sagemaker:createTrainingJob.sync` as history words it. */
+function wordsOf(resource: string) {
+  const [resourceType = '', ...rest] = resource.split(':::')[1]?.split(':') ?? [];
+  return { resourceType, resource: rest.join(':') };
+}
+
+async function perform(strand: Strand, state: TaskState): Promise<Json> {
+  const { engine } = strand.run;
+  const words = wordsOf(state.Resource);
+  const resumed = strand.position.phase === 'task';
+  if (!resumed) await schedule(strand, state);
+  const { until } = strand.position;
+  const deadline = until === 0 || !resumed ? until : Math.max(until, engine.world.now() + GRACE_MS);
+  try {
+    const result = await callIntegration(strand, state, deadline);
+    record(strand, 'TaskSucceeded', { ...words, output: textOf(result, 'The result') });
+    return result;
+  } catch (thrown) {
+    if (thrown instanceof Stopped) throw thrown;
+    const { error, cause } = asMachineError(thrown);
+    const type = error === 'States.Timeout' ? 'TaskTimedOut' : 'TaskFailed';
+    record(strand, type, { ...words, error, cause });
+    throw new MachineError(error, cause);
+  }
+}
+
+async function schedule(strand: Strand, state: TaskState) {
+  const words = wordsOf(state.Resource);
+  const states = statesOf(strand);
+  const args =
+    state.Arguments === undefined
+      ? strand.data
+      : await fill(strand, state.Arguments, 'Arguments', states);
+  const seconds =
+    state.TimeoutSeconds === undefined
+      ? undefined
+      : await fill(strand, state.TimeoutSeconds, 'TimeoutSeconds', states);
+  if (seconds !== undefined && (!Number.isInteger(seconds) || Number(seconds) < 1))
+    throw new MachineError(
+      'States.QueryEvaluationError',
+      `The TimeoutSeconds of the state '${strand.position.state}' gave ${JSON.stringify(seconds)}.`,
+    );
+  strand.work = args;
+  strand.workKept = false;
+  record(strand, 'TaskScheduled', {
+    ...words,
+    region: 'local',
+    parameters: textOf(args, 'Arguments'),
+    ...(seconds === undefined ? {} : { timeoutInSeconds: seconds }),
+  });
+  record(strand, 'TaskStarted', words);
+  const until = seconds === undefined ? 0 : strand.run.engine.world.now() + Number(seconds) * 1000;
+  move(strand, 'task', { until });
+  await settleDurably(strand);
+}
+
+async function callIntegration(strand: Strand, state: TaskState, until: number): Promise<Json> {
+  const { run } = strand;
+  const { engine } = run;
+  const { controller, release } = childController(strand.signal);
+  const work = invokeIntegration(strand, state, until, controller.signal);
+  run.performing.add(work);
+  void work.catch(() => undefined).finally(() => run.performing.delete(work));
+  const over = childController(engine.closing);
+  const stops = [strand.signal, over.controller.signal];
+  const late =
+    until === 0
+      ? []
+      : [
+          sleepUntil(engine, until, stops).then(() => {
+            throw new MachineError('States.Timeout', 'The task ran longer than TimeoutSeconds.');
+          }),
+        ];
+  try {
+    return await unlessStopped(Promise.race([work, ...late]), [strand.signal, engine.closing]);
+  } catch (error) {
+    if (!engine.closing.aborted) controller.abort();
+    throw error;
+  } finally {
+    over.controller.abort();
+    over.release();
+    for (const each of late) each.catch(() => undefined);
+    release();
+  }
+}
+
+/** Calls the integration of the strand's state, as its position says; also to stop what it may have started. */
+export async function invokeIntegration(
+  strand: Strand,
+  state: TaskState,
+  until: number,
+  signal: AbortSignal,
+): Promise<Json> {
+  const { run, position } = strand;
+  const { engine, machine, execution } = run;
+  const id = attemptId(strand);
+  const longest = state.Resource.includes(':::lambda:') ? INVOKE_MS : YEAR_MS;
+  const deadline = until === 0 ? engine.world.now() + longest : until;
+  const call = systemCall(run.workspace as WorkspaceId, 'machines', id, deadline);
+  const context = { machine, execution, state: position.state, attempt: position.attempt, id };
+  return engine.integration(state.Resource)(call, strand.work ?? null, context, signal);
+}
+
+// ---------------------------------------------------------------- Parallel and Map
+
+interface Inner {
+  readonly scope: Scope;
+  readonly input: () => Promise<Json>;
+  readonly item?: MapItem;
+}
+
+async function branch(strand: Strand, state: ParallelState): Promise<Json> {
+  if (strand.position.phase !== 'inner') {
+    strand.work =
+      state.Arguments === undefined
+        ? strand.data
+        : await fill(strand, state.Arguments, 'Arguments', statesOf(strand));
+    strand.workKept = false;
+    record(strand, 'ParallelStateStarted');
+    move(strand, 'inner');
+    settle(strand);
+  }
+  const input = strand.work ?? null;
+  const inner = state.Branches.map((scope) => ({ scope, input: async () => input }));
+  return runInner(strand, 'Parallel', inner, inner.length);
+}
+
+async function iterate(strand: Strand, state: MapState): Promise<Json> {
+  if (strand.position.phase !== 'inner') {
+    const items =
+      state.Items === undefined
+        ? strand.data
+        : await fill(strand, state.Items as Json, 'Items', statesOf(strand));
+    if (!Array.isArray(items))
+      throw new MachineError(
+        'States.QueryEvaluationError',
+        `The Items of the state '${strand.position.state}' gave no list.`,
+      );
+    strand.work = items;
+    strand.workKept = false;
+    record(strand, 'MapStateStarted', { length: items.length });
+    move(strand, 'inner');
+    settle(strand);
+  }
+  const items = Array.isArray(strand.work) ? strand.work : [];
+  const atOnce = await concurrency(strand, state);
+  const inner = items.map((Value, Index): Inner => {
+    const item = { Index, Value };
+    const selected = state.ItemSelector;
+    const input = async () =>
+      selected === undefined
+        ? Value
+        : fill(strand, selected, 'ItemSelector', statesOf(strand, {}, item));
+    return { scope: state.ItemProcessor, input, item };
+  });
+  return runInner(strand, 'Map', inner, atOnce);
+}
+
+async function concurrency(strand: Strand, state: MapState): Promise<number> {
+  const most = LIMITS.inlineMapConcurrency;
+  if (state.MaxConcurrency === undefined) return most;
+  const given = await fill(strand, state.MaxConcurrency, 'MaxConcurrency', statesOf(strand));
+  if (!Number.isInteger(given) || Number(given) < 0)
+    throw new MachineError(
+      'States.QueryEvaluationError',
+      `The MaxConcurrency of the state '${strand.position.state}' gave ${JSON.stringify(given)}.`,
+    );
+  return Number(given) === 0 ? most : Math.min(most, Number(given));
+}
+
+/** Runs branches or iterations, so many at once; the first uncaught error stops the others. */
+async function runInner(
+  strand: Strand,
+  kind: 'Parallel' | 'Map',
+  inner: readonly Inner[],
+  atOnce: number,
+): Promise<Json> {
+  const { controller, release } = childController(strand.signal);
+  const outputs: Json[] = new Array(inner.length).fill(null);
+  const name = strand.position.state;
+  let next = 0;
+  let failure: { error: unknown; child: Strand } | undefined;
+
+  async function work() {
+    for (let index = next++; index < inner.length; index = next++) {
+      const each = inner[index];
+      if (!each || failure) return;
+      const child = openChild(strand, index, each, controller.signal);
+      try {
+        outputs[index] = await runChild(strand, child, each, kind, { name, index });
+      } catch (error) {
+        if (!failure && !(error instanceof Stopped)) failure = { error, child };
+        controller.abort();
+        if (error instanceof Stopped) return;
+      }
+    }
+  }
+
+  try {
+    await Promise.all(Array.from({ length: Math.min(atOnce, inner.length) }, work));
+  } finally {
+    release();
+  }
+  checkRunning(strand);
+  if (failure) {
+    strand.staged.push(...failure.child.staged);
+    if (kind === 'Map')
+      record(strand, 'MapIterationFailed', { name, index: indexOf(failure.child) });
+    record(strand, `${kind}StateFailed`, wordsOfError(failure.error));
+    throw failure.error;
+  }
+  textOf(outputs, 'The result');
+  record(strand, `${kind}StateSucceeded`);
+  return outputs;
+}
+
+const indexOf = (child: Strand): number => child.item?.Index ?? 0;
+
+function wordsOfError(thrown: unknown) {
+  const { error, cause } = asMachineError(thrown);
+  return { error, cause };
+}
+
+function openChild(parent: Strand, index: number, inner: Inner, signal: AbortSignal): Strand {
+  const { entry, attempt, eventId } = parent.position;
+  return openStrand(parent.run, `${parent.id}/${entry}.${attempt}.${index}`, inner.scope, {
+    parent,
+    signal,
+    eventId,
+    ...(inner.item ? { item: inner.item } : {}),
+  });
+}
+
+async function runChild(
+  parent: Strand,
+  child: Strand,
+  inner: Inner,
+  kind: 'Parallel' | 'Map',
+  about: { name: string; index: number },
+): Promise<Json> {
+  if (child.position.phase === 'done') return child.data;
+  let input: Json = null;
+  if (isFresh(child)) {
+    checkRunning(child);
+    if (kind === 'Map') record(child, 'MapIterationStarted', about);
+    input = await inner.input();
+  }
+  const output = await runStrand(child, input);
+  checkRunning(child);
+  if (kind === 'Map') record(child, 'MapIterationSucceeded', about);
+  child.data = output;
+  move(child, 'done');
+  settle(child);
+  void parent.run.ledger.flush().catch(() => undefined);
+  return output;
+}
