@@ -14,7 +14,8 @@ export function testWorld(startAt = 1_700_000_000_000): TestWorld {
     now: () => at,
     randomBytes(count) {
       const bytes = new Uint8Array(count);
-      new DataView(bytes.buffer).setUint32(count - 4, ++drawn);
+      drawn += 1;
+      for (let i = 1; i <= Math.min(4, count); i++) bytes[count - i] = drawn >>> (8 * (i - 1));
       return bytes;
     },
     advance(ms) {

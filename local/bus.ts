@@ -1,0 +1,319 @@
+import { systemCall } from '../functions/kernel/call.ts';
+import { hears, type Told } from '../functions/kernel/event.ts';
+import type { WorkspaceId } from '../functions/kernel/ids.ts';
+import type { World } from '../functions/kernel/world.ts';
+import type { Bus, Folder, Follower, Item } from '../functions/platform/ports.ts';
+import type { LocalTable, Outgoing } from './table.ts';
+
+export interface LocalBusOptions {
+  readonly table: LocalTable;
+  readonly world: World;
+  readonly followers: readonly Follower[];
+  readonly folders: readonly Folder[];
+  readonly log: (line: Record<string, unknown>) => void;
+  /** Calls back after so many ms; tests pass one that they wind themselves. */
+  readonly later?: (run: () => void, ms: number) => { cancel(): void };
+  /** How long one delivery may take, by its call's deadline. 60 s by default. */
+  readonly deliverySeconds?: number;
+}
+
+/** A delivery that failed each time it was tried, set aside so that later ones go on. */
+export interface DeadLetter {
+  /** `<follower>/<sequence>`. */
+  readonly id: string;
+  readonly follower: string;
+  readonly entry: Outgoing;
+  readonly error: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export interface LocalBus extends Bus {
+  /** Begins to deliver what waits. Until then commits only fill the outbox. */
+  start(): void;
+  /** Resolves once every follower has heard, or set aside, all that was committed before and what that led to. */
+  settled(): Promise<void>;
+  /** True if nothing waits and nobody runs. */
+  idle(): boolean;
+  letters(): DeadLetter[];
+  /** Delivers a dead letter once more; it is forgotten when that works, and kept when it throws. */
+  replay(id: string): Promise<void>;
+  /** Ends after the deliveries under way; what waits is delivered after the next start. */
+  stop(): Promise<void>;
+}
+
+const ATTEMPTS = 8;
+const FIRST_WAIT_MS = 100;
+const LONGEST_WAIT_MS = 30_000;
+const BATCH = 100;
+
+/** One follower or folder, and how far it is. */
+interface Line {
+  readonly name: string;
+  wants(entry: Outgoing): boolean;
+  /** How many of the next entries it takes at once: a folder takes many, a follower one. */
+  readonly batch: number;
+  deliver(entries: readonly Outgoing[]): Promise<void>;
+  cursor: number;
+  running: boolean;
+  attempts: number;
+  waiting: { cancel(): void } | undefined;
+}
+
+/**
+ * Delivers the table's outbox. Each follower has a cursor of its own in the table's file, moved after the delivery, so
+ * that a killed process delivers again and loses nothing. Nothing is polled: a commit wakes the lines, a failure waits
+ * on a timer. In order for one follower; followers do not wait for each other.
+ */
+export function openBus(options: LocalBusOptions): LocalBus {
+  const { table, world, log } = options;
+  const later = options.later ?? afterMs;
+  const lines = [
+    ...options.followers.map((follower) => followerLine(follower, options)),
+    ...options.folders.map((folder) => folderLine(folder, options)),
+  ];
+  for (const line of lines) line.cursor = table.cursors.get(line.name) ?? 0;
+  const names = new Set(lines.map(({ name }) => name));
+  if (names.size < lines.length) throw new Error('Two followers have one name.');
+  let started = false;
+  let woken = false;
+  let stopped = false;
+  let waiters: (() => void)[] = [];
+  let cleanedTo = 0;
+
+  const behind = (line: Line) => nextKey(line.cursor) !== undefined;
+  function nextKey(after: number): number | undefined {
+    for (const key of table.outbox.getKeys({ start: after + 1, limit: 1 })) return key;
+    return undefined;
+  }
+
+  /** Many commits of one turn wake the lines once. */
+  function wake() {
+    if (!started || stopped || woken) return;
+    woken = true;
+    setImmediate(() => {
+      woken = false;
+      for (const line of lines) if (!line.running && !line.waiting) void pump(line);
+      if (lines.length === 0) void clean().then(quiet);
+    });
+  }
+
+  /** Delivers until nothing is left or a delivery failed. Never throws. */
+  async function pump(line: Line): Promise<void> {
+    line.running = true;
+    try {
+      while (!stopped) {
+        const { entries, last } = take(line);
+        if (last === line.cursor) break;
+        if (entries.length > 0) {
+          if (!(await attempt(line, entries))) return;
+          await table.root.transaction(() => void table.cursors.put(line.name, last));
+        }
+        // What it does not hear it may look at again after a restart: no write for that.
+        line.cursor = last;
+      }
+      await clean();
+    } catch (error) {
+      // The disk said no: what was not recorded is delivered again.
+      const cause = text(error);
+      log({ level: 'error', message: 'a cursor did not move', follower: line.name, error: cause });
+      pause(line);
+    } finally {
+      line.running = false;
+      if (!line.waiting && behind(line)) wake();
+      quiet();
+    }
+  }
+
+  /** The next entries that this line wants, and the last sequence number looked at. */
+  function take(line: Line) {
+    const entries: { sequence: number; entry: Outgoing }[] = [];
+    let last = line.cursor;
+    for (const { key, value } of table.outbox.getRange({ start: line.cursor + 1, limit: BATCH })) {
+      if (line.wants(value)) {
+        if (entries.length > 0 && !sameWorkspace(entries[0]?.entry, value)) break;
+        entries.push({ sequence: key, entry: value });
+      }
+      last = key;
+      if (entries.length >= line.batch) break;
+    }
+    return { entries, last };
+  }
+
+  /** True when it was heard or set aside. */
+  async function attempt(
+    line: Line,
+    entries: readonly { sequence: number; entry: Outgoing }[],
+  ): Promise<boolean> {
+    try {
+      await line.deliver(entries.map(({ entry }) => entry));
+    } catch (error) {
+      line.attempts += 1;
+      log({
+        level: 'warn',
+        message: 'a delivery failed',
+        follower: line.name,
+        attempt: line.attempts,
+        error: text(error),
+      });
+      if (line.attempts < ATTEMPTS) {
+        pause(line);
+        return false;
+      }
+      await setAside(line, entries, error);
+    }
+    line.attempts = 0;
+    return true;
+  }
+
+  function pause(line: Line) {
+    if (stopped) return;
+    const most = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.max(0, line.attempts - 1));
+    const share = (world.randomBytes(1)[0] ?? 0) / 255;
+    line.waiting = later(
+      () => {
+        line.waiting = undefined;
+        wake();
+      },
+      most / 2 + (most / 2) * share,
+    );
+  }
+
+  async function setAside(
+    line: Line,
+    entries: readonly { sequence: number; entry: Outgoing }[],
+    error: unknown,
+  ) {
+    await table.root.transaction(() => {
+      for (const { sequence, entry } of entries) {
+        const id = `${line.name}/${sequence}`;
+        const letter: DeadLetter = {
+          id,
+          follower: line.name,
+          entry,
+          error: text(error),
+          at: world.now(),
+        };
+        void table.letters.put(id, letter);
+      }
+    });
+    log({
+      level: 'error',
+      message: 'a delivery was set aside',
+      follower: line.name,
+      error: text(error),
+    });
+  }
+
+  /** Removes what every line has behind it. */
+  async function clean() {
+    const done = Math.min(...lines.map(({ cursor }) => cursor), Number.MAX_SAFE_INTEGER);
+    if (done <= cleanedTo) return;
+    const before = cleanedTo;
+    cleanedTo = done;
+    const keys = [...table.outbox.getKeys({ start: before, end: done + 1 })];
+    if (keys.length > 0)
+      await table.root.transaction(() => {
+        for (const key of keys) void table.outbox.remove(key);
+      });
+  }
+
+  const idle = () =>
+    !started || lines.every((line) => !line.running && !line.waiting && !behind(line));
+  function quiet() {
+    if (waiters.length === 0 || !(stopped || idle())) return;
+    const ready = waiters;
+    waiters = [];
+    for (const resolve of ready) resolve();
+  }
+
+  table.onOutgoing(wake);
+
+  return {
+    start() {
+      started = true;
+      wake();
+    },
+    publish: (entries) => table.append(entries),
+    idle,
+    settled: () =>
+      idle() || stopped ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve)),
+    letters: () => [...table.letters.getRange()].map(({ value }) => value as DeadLetter),
+
+    async replay(id) {
+      const letter = table.letters.get(id) as DeadLetter | undefined;
+      const line = lines.find(({ name }) => name === letter?.follower);
+      if (!letter || !line)
+        throw new Error(`No dead letter ${id} of a follower that still exists.`);
+      await line.deliver([letter.entry]);
+      await table.root.transaction(() => void table.letters.remove(id));
+    },
+
+    async stop() {
+      stopped = true;
+      for (const line of lines) {
+        line.waiting?.cancel();
+        line.waiting = undefined;
+      }
+      while (lines.some(({ running }) => running))
+        await new Promise<void>((resolve) => waiters.push(resolve));
+    },
+  };
+}
+
+const fresh = { cursor: 0, running: false, attempts: 0, waiting: undefined };
+
+function followerLine(follower: Follower, options: LocalBusOptions): Line {
+  return {
+    ...fresh,
+    name: follower.name,
+    batch: 1,
+    wants: (entry) => 'told' in entry && hears(follower.hears, entry.told.type),
+    async deliver(entries) {
+      for (const entry of entries)
+        if ('told' in entry)
+          await follower.run(
+            callOf(options, follower.name, entry.told.workspace, entry.told),
+            entry.told,
+          );
+    },
+  };
+}
+
+function folderLine(folder: Folder, options: LocalBusOptions): Line {
+  return {
+    ...fresh,
+    name: folder.name,
+    batch: BATCH,
+    wants: (entry) => 'item' in entry && entry.prefix === folder.prefix,
+    async deliver(entries) {
+      const items = entries.flatMap((entry): Item[] => ('item' in entry ? [entry.item] : []));
+      const [first] = entries;
+      if (first && 'item' in first)
+        await folder.fold(callOf(options, folder.name, first.workspace), items);
+    },
+  };
+}
+
+function callOf(
+  { world, deliverySeconds = 60 }: LocalBusOptions,
+  name: string,
+  workspace: string,
+  told?: Told,
+) {
+  const deadline = world.now() + deliverySeconds * 1000;
+  return systemCall(workspace as WorkspaceId, name, told?.requestId ?? name, deadline);
+}
+
+const workspaceOf = (entry: Outgoing | undefined) =>
+  entry && ('told' in entry ? entry.told.workspace : entry.workspace);
+const sameWorkspace = (a: Outgoing | undefined, b: Outgoing) => workspaceOf(a) === workspaceOf(b);
+
+function afterMs(run: () => void, ms: number) {
+  const timer = setTimeout(run, ms);
+  timer.unref();
+  return { cancel: () => clearTimeout(timer) };
+}
+
+const text = (error: unknown) =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);
