@@ -207,7 +207,9 @@ export function openBus(options: LocalBusOptions): LocalBus {
 
   /** Removes what every line has behind it. */
   async function clean() {
-    const done = Math.min(...lines.map(({ cursor }) => cursor), Number.MAX_SAFE_INTEGER);
+    let newest = cleanedTo;
+    for (const key of table.outbox.getKeys({ reverse: true, limit: 1 })) newest = key;
+    const done = Math.min(...lines.map(({ cursor }) => cursor), newest);
     if (done <= cleanedTo) return;
     const before = cleanedTo;
     cleanedTo = done;
