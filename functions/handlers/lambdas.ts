@@ -1,0 +1,130 @@
+import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda';
+import { allow } from '../governance/policy.ts';
+import { systemCall } from '../kernel/call.ts';
+import type { Told } from '../kernel/event.ts';
+import { type Hallway, mount, secured } from '../kernel/hallway.ts';
+import { WorkspaceId } from '../kernel/ids.ts';
+import type { Json } from '../kernel/json.ts';
+import { asProblem, Problem } from '../kernel/problem.ts';
+import type { Platform } from '../platform/ports.ts';
+import type { Room } from '../room.ts';
+import { checkTenant } from '../workspaces/credential.ts';
+import { workspacesRoom } from '../workspaces/index.ts';
+import { type GatewayEvent, requestOf, resultOf } from './gateway.ts';
+import { authorizerOf, findingsOf, identityOf } from './identity.ts';
+import { streamed } from './stream.ts';
+
+type Base = Pick<Platform, 'table' | 'world'>;
+
+const log = (line: Record<string, unknown>) => console.log(JSON.stringify(line));
+const noPath = () =>
+  secured(new Response('A path may not hold . or .. segments.\n', { status: 400 }));
+
+/** The entries of a room's Lambdas: HTTP, the streaming front, its followers, its machines' tasks. */
+export function lambdas(room: Room, platform: Base) {
+  const who = new WeakMap<Headers, unknown>();
+  const hallway = hallwayOf(platform, who);
+  const whole = mount(room.routes, hallway);
+  const streaming = mount(
+    room.routes.filter(({ streams }) => streams),
+    hallway,
+  );
+  const { service: workspaces } = workspacesRoom(platform);
+
+  return {
+    async http(event: GatewayEvent) {
+      const request = requestOf(event);
+      if (!request) return resultOf(noPath());
+      who.set(request.headers, authorizerOf(event));
+      return resultOf(await whole.fetch(request));
+    },
+
+    /** Behind a function URL no authorizer has looked at the request: the token is checked here, by the same words. */
+    stream: streamed(async (event) => {
+      const request = requestOf(event);
+      if (!request) return noPath();
+      who.set(request.headers, { lambda: await findingsOf(request.headers, workspaces) });
+      return streaming.fetch(request);
+    }),
+
+    follow: (event: SQSEvent, context: Context) => follow(room, platform, event, context),
+    task: (input: Json, context: Context) => perform(room, platform, input, context),
+  };
+}
+
+/** The hallway of one room behind the gateway. What the gateway found lies beside the headers, where no one can forge it. */
+function hallwayOf({ table, world }: Base, who: WeakMap<Headers, unknown>): Hallway {
+  return {
+    world,
+    guard,
+    async authenticate(headers) {
+      const identity = identityOf(who.get(headers));
+      if (identity) checkTenant(headers, identity, 'default');
+      return identity;
+    },
+    allow,
+    repeated: (call, retry) => table.repeated({ ...call, retry }),
+    refused: (call, resource, problem) =>
+      table.commit(call, [], {
+        type: 'governance.request.denied',
+        subject: `callers/${call.caller.name}`,
+        data: { resource, why: problem.message },
+      }),
+    log,
+  };
+}
+
+/** The gateway answers to its own host only; a page of another origin may read, and change nothing. */
+function guard(request: Request): string {
+  const { origin } = new URL(request.url);
+  const reads = request.method === 'GET' || request.method === 'HEAD';
+  const from = request.headers.get('origin');
+  if (!reads && from !== null && from.toLowerCase() !== origin)
+    throw new Problem('denied', 'Cross-origin request blocked');
+  return origin;
+}
+
+/** One batch of one follower's queue: what fails comes again, what ran does not. */
+async function follow(
+  room: Room,
+  { world }: Base,
+  event: SQSEvent,
+  context: Context,
+): Promise<SQSBatchResponse> {
+  const name = process.env['STILLFLOW_FOLLOWER'];
+  const follower = room.followers.find((one) => one.name === name);
+  if (!follower) throw new Error(`This room has no follower '${name}'`);
+  const batchItemFailures: { itemIdentifier: string }[] = [];
+  for (const { body, messageId } of event.Records) {
+    try {
+      const told = JSON.parse(body) as Told;
+      const workspace = WorkspaceId.parse(told.workspace);
+      const deadline = world.now() + context.getRemainingTimeInMillis();
+      await follower.run(systemCall(workspace, follower.name, told.id, deadline), told);
+    } catch (error) {
+      log({ level: 'error', follower: name, messageId, error: String(error) });
+      batchItemFailures.push({ itemIdentifier: messageId });
+    }
+  }
+  return { batchItemFailures };
+}
+
+/**
+ * One task of a machine. Whose it is stands in the execution's name, which only our machines set. A `Problem` leaves
+ * under the name that machines catch. Source: statemachines/resources.ts, `problemError`.
+ */
+async function perform(room: Room, { world }: Base, input: Json, context: Context): Promise<Json> {
+  const name = process.env['STILLFLOW_TASK'] ?? '';
+  const task = Object.hasOwn(room.tasks, name) ? room.tasks[name] : undefined;
+  if (!task) throw new Error(`This room has no task '${name}'`);
+  const execution = String((input as { execution?: Json } | null)?.execution ?? '');
+  const workspace = WorkspaceId.parse(execution.slice(0, 8));
+  const deadline = world.now() + context.getRemainingTimeInMillis();
+  try {
+    return await task(systemCall(workspace, name, context.awsRequestId, deadline), input);
+  } catch (error) {
+    const problem = asProblem(error);
+    if (problem.code === 'internal') throw error;
+    throw Object.assign(new Error(problem.message), { name: `Problem.${problem.code}` });
+  }
+}
