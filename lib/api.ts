@@ -1,0 +1,200 @@
+import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
+import {
+  CfnApi,
+  CfnAuthorizer,
+  CfnIntegration,
+  CfnRoute,
+  CfnStage,
+} from 'aws-cdk-lib/aws-apigatewayv2';
+import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import {
+  CfnPermission,
+  FunctionUrlAuthType,
+  type IFunction,
+  InvokeMode,
+} from 'aws-cdk-lib/aws-lambda';
+import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
+import type { Construct } from 'constructs';
+import type { App } from '../functions/app.ts';
+import type { DataStack } from './data.ts';
+import { OurFunction, seconds } from './function.ts';
+import { type Grant, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
+import { type Mount, mountsOf } from './mounts.ts';
+import { usesOf } from './rooms.ts';
+
+/** What both HTTP APIs have in common, and what tells them apart. */
+type Credential = 'token' | 'sigv4';
+
+export interface ApiProps extends StackProps {
+  readonly data: DataStack;
+  readonly roles: PassedRoles;
+  readonly rooms: App['rooms'];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The gateway's mounts of all rooms that have routes. */
+export const mountsOfRooms = (rooms: App['rooms']): Mount[] =>
+  mountsOf(
+    Object.entries(rooms).flatMap(([room, { routes }]) =>
+      routes.map(({ method, path }) => ({ room, method, path })),
+    ),
+  );
+
+/**
+ * The front door: a Lambda a room, two HTTP APIs over the same Lambdas (tokens; SigV4 for clients with AWS
+ * credentials), and a function URL a room for the routes that stream.
+ */
+export class ApiStack extends Stack {
+  /** `https://<id>.execute-api.<region>.amazonaws.com`, the one that takes tokens. */
+  readonly url: string;
+
+  constructor(scope: Construct, id: string, props: ApiProps) {
+    super(scope, id, props);
+    const tokens = this.http('Tokens', 'token');
+    const signed = this.http('Signed', 'sigv4');
+    this.url = tokens.attrApiEndpoint;
+    const environment = { ...props.environment, STILLFLOW_URL: this.url };
+    const authorizer = this.authorizer(tokens, props.data, environment);
+    const mounts = mountsOfRooms(props.rooms);
+    for (const [name, room] of Object.entries(props.rooms)) {
+      if (room.routes.length === 0) continue;
+      const grants = roomGrants(this, props.data, props.roles, name);
+      const entry = `functions/${name}/handler.ts`;
+      const { lambda } = new OurFunction(this, `${name}-http`, {
+        entry,
+        exported: 'http',
+        environment,
+        grants,
+        timeout: seconds(29), // the gateway gives up after 30
+      });
+      const own = mounts.filter((mount) => mount.room === name);
+      this.mount(name, lambda, tokens, own, authorizer);
+      this.mount(name, lambda, signed, own, undefined);
+      if (room.routes.some(({ streams }) => streams))
+        this.streaming(name, entry, grants, environment);
+    }
+    new CfnOutput(this, 'Url', { value: this.url });
+    new CfnOutput(this, 'SignedUrl', { value: signed.attrApiEndpoint });
+  }
+
+  private http(id: string, credential: Credential): CfnApi {
+    const api = new CfnApi(this, id, {
+      name: `stillflow-${credential}`,
+      protocolType: 'HTTP',
+      description: `Stillflow, by ${credential}`,
+    });
+    const logs = new LogGroup(this, `${id}Log`, { retention: RetentionDays.ONE_MONTH });
+    new CfnStage(this, `${id}Stage`, {
+      apiId: api.ref,
+      stageName: '$default',
+      autoDeploy: true,
+      defaultRouteSettings: { throttlingRateLimit: 1000, throttlingBurstLimit: 2000 },
+      accessLogSettings: {
+        destinationArn: logs.logGroupArn,
+        format: JSON.stringify({
+          requestId: '$context.requestId',
+          at: '$context.requestTimeEpoch',
+          ip: '$context.identity.sourceIp',
+          route: '$context.routeKey',
+          status: '$context.status',
+          ms: '$context.responseLatency',
+          error: '$context.error.message',
+        }),
+      },
+    });
+    return api;
+  }
+
+  /** Says who holds the token, at every request: a revoked token is refused by the next one. */
+  private authorizer(
+    api: CfnApi,
+    data: DataStack,
+    environment: Readonly<Record<string, string>>,
+  ): CfnAuthorizer {
+    const { lambda } = new OurFunction(this, 'authorizer', {
+      entry: 'functions/handlers/authorizer.ts',
+      exported: 'handler',
+      environment,
+      grants: [{ actions: ['dynamodb:GetItem'], resources: [data.table.tableArn] }],
+      timeout: seconds(10),
+    });
+    const authorizer = new CfnAuthorizer(this, 'TokenAuthorizer', {
+      apiId: api.ref,
+      name: 'token',
+      authorizerType: 'REQUEST',
+      authorizerPayloadFormatVersion: '2.0',
+      authorizerResultTtlInSeconds: 0,
+      enableSimpleResponses: true,
+      authorizerUri: `arn:${this.partition}:apigateway:${this.region}:lambda:path/2015-03-31/functions/${lambda.functionArn}/invocations`,
+    });
+    this.allowInvoke('AuthorizerPermission', lambda, api, `authorizers/${authorizer.ref}`);
+    return authorizer;
+  }
+
+  private mount(
+    room: string,
+    lambda: IFunction,
+    api: CfnApi,
+    mounts: readonly Mount[],
+    authorizer: CfnAuthorizer | undefined,
+  ): void {
+    const id = `${room}-${authorizer ? 'token' : 'sigv4'}`;
+    const integration = new CfnIntegration(this, `${id}-integration`, {
+      apiId: api.ref,
+      integrationType: 'AWS_PROXY',
+      integrationUri: lambda.functionArn,
+      payloadFormatVersion: '2.0',
+    });
+    this.allowInvoke(`${id}-permission`, lambda, api, '*/*');
+    for (const { method, path } of mounts)
+      new CfnRoute(this, `${id} ${method} ${path}`.replaceAll('/', '|'), {
+        apiId: api.ref,
+        routeKey: `${method} ${path}`,
+        target: `integrations/${integration.ref}`,
+        ...(authorizer
+          ? { authorizationType: 'CUSTOM', authorizerId: authorizer.ref }
+          : { authorizationType: 'AWS_IAM' }),
+      });
+  }
+
+  private allowInvoke(id: string, lambda: IFunction, api: CfnApi, path: string): void {
+    new CfnPermission(this, id, {
+      action: 'lambda:InvokeFunction',
+      functionName: lambda.functionArn,
+      principal: new ServicePrincipal('apigateway.amazonaws.com').service,
+      sourceArn: this.formatArn({ service: 'execute-api', resource: api.ref, resourceName: path }),
+    });
+  }
+
+  /** A function URL takes every request; the function checks the token itself before it reads any further. */
+  private streaming(
+    room: string,
+    entry: string,
+    grants: readonly Grant[],
+    environment: Readonly<Record<string, string>>,
+  ): void {
+    const { lambda } = new OurFunction(this, `${room}-stream`, {
+      entry,
+      exported: 'stream',
+      environment,
+      grants,
+      timeout: seconds(900),
+    });
+    const url = lambda.addFunctionUrl({
+      authType: FunctionUrlAuthType.NONE,
+      invokeMode: InvokeMode.RESPONSE_STREAM,
+    });
+    new CfnOutput(this, `${room}StreamUrl`, { value: url.url });
+  }
+}
+
+/** Table and what the room's line in lib/rooms.ts says. */
+export const roomGrants = (
+  stack: Stack,
+  data: DataStack,
+  roles: PassedRoles,
+  room: string,
+): Grant[] => [
+  tableGrant(data.table),
+  ...usesOf(room).flatMap((use) => grantsOf(stack, data, roles, use)),
+];

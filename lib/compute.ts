@@ -1,0 +1,81 @@
+import { Stack, type StackProps } from 'aws-cdk-lib';
+import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import {
+  Architecture,
+  Code,
+  Function as Lambda,
+  LayerVersion,
+  Runtime,
+} from 'aws-cdk-lib/aws-lambda';
+import type { Construct } from 'constructs';
+import { functionName, RUN_STEP } from '../statemachines/resources.ts';
+import type { DataStack } from './data.ts';
+import { logGroup, loggedRole, seconds } from './function.ts';
+import { arns, give, jobBytes, machineGrants, type PassedRoles } from './grants.ts';
+import { builtLayer, runStepFolder } from './layers.ts';
+
+export interface ComputeProps extends StackProps {
+  readonly data: DataStack;
+  /** Names of the rooms' tasks that machines invoke: `begin-task`. */
+  readonly tasks: readonly string[];
+}
+
+/** Where steps run: the zip Lambda of light Python steps, and the roles of jobs and of machines. */
+export class ComputeStack extends Stack {
+  readonly roles: PassedRoles;
+
+  constructor(scope: Construct, id: string, props: ComputeProps) {
+    super(scope, id, props);
+    const job = this.jobRole(props.data);
+    const machine = new Role(this, 'MachineRole', {
+      assumedBy: new ServicePrincipal('states.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
+      }),
+    });
+    give(machine, machineGrants(this, job, [...props.tasks.map(functionName), RUN_STEP]));
+    this.roles = { machine, job };
+    this.runStep(props.data);
+  }
+
+  /** What a SageMaker job or endpoint may do: its own workspace's bytes are told apart by prefix, not by role. */
+  private jobRole(data: DataStack): Role {
+    const at = arns(this);
+    const role = new Role(this, 'JobRole', {
+      assumedBy: new ServicePrincipal('sagemaker.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
+      }),
+    });
+    give(role, [
+      ...jobBytes(data),
+      {
+        actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'],
+        resources: [at.logGroup('/aws/sagemaker/*')],
+      },
+    ]);
+    return role;
+  }
+
+  private runStep(data: DataStack): void {
+    const layer = new LayerVersion(this, 'Kfp', {
+      code: Code.fromAsset(builtLayer()),
+      compatibleRuntimes: [Runtime.PYTHON_3_13],
+      compatibleArchitectures: [Architecture.ARM_64],
+      description: 'kfp, mlflow-skinny and what they need',
+    });
+    const logs = logGroup(this, RUN_STEP);
+    const role = loggedRole(this, logs);
+    give(role, jobBytes(data));
+    new Lambda(this, 'RunStep', {
+      functionName: RUN_STEP,
+      runtime: Runtime.PYTHON_3_13,
+      architecture: Architecture.ARM_64,
+      code: Code.fromAsset(runStepFolder()),
+      handler: 'handler.handler',
+      layers: [layer],
+      memorySize: 2048,
+      timeout: seconds(900),
+      role,
+      logGroup: logs,
+    });
+  }
+}

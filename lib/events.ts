@@ -1,0 +1,183 @@
+import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import {
+  Alarm,
+  ComparisonOperator,
+  type IMetric,
+  TreatMissingData,
+} from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
+import { EventBus, type EventPattern, Rule, RuleTargetInput } from 'aws-cdk-lib/aws-events';
+import { LambdaFunction, SqsQueue } from 'aws-cdk-lib/aws-events-targets';
+import { FilterCriteria, StartingPosition } from 'aws-cdk-lib/aws-lambda';
+import { DynamoEventSource, SqsDlq, SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
+import type { Construct } from 'constructs';
+import type { App } from '../functions/app.ts';
+import type { Follower } from '../functions/platform/ports.ts';
+import { DEPLOYED } from '../statemachines/resources.ts';
+import { roomGrants } from './api.ts';
+import type { DataStack } from './data.ts';
+import { OurFunction, seconds } from './function.ts';
+import { arns, type Grant, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
+
+export interface EventsProps extends StackProps {
+  readonly data: DataStack;
+  readonly roles: PassedRoles;
+  readonly rooms: App['rooms'];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The bus that our events go to; the relay publishes, and nobody else of ours may. */
+export const BUS = 'stillflow';
+/** Our events' `source`. */
+export const SOURCE = 'stillflow';
+
+/** A follower's patterns as EventBridge filters them: `registry.alias.set`, `pipelines.run.*`. */
+export const detailTypes = (hears: readonly string[]): unknown[] =>
+  hears.map((pattern) => (pattern.endsWith('*') ? { prefix: pattern.slice(0, -1) } : pattern));
+
+/** Facts on their way: the table's stream to the bus, the bus to a queue a follower, and the log to the compactor. */
+export class EventsStack extends Stack {
+  private readonly alarms: Topic;
+  private readonly props: EventsProps;
+
+  constructor(scope: Construct, id: string, props: EventsProps) {
+    super(scope, id, props);
+    this.props = props;
+    this.alarms = new Topic(this, 'Alarms', { enforceSSL: true });
+    const bus = new EventBus(this, 'Bus', { eventBusName: BUS });
+    const publish: Grant = { actions: ['events:PutEvents'], resources: [bus.eventBusArn] };
+
+    this.reader('relay', [publish], ['E#']);
+    if (Object.values(props.rooms).some(({ folders }) => folders.length > 0))
+      this.reader(
+        'compactor',
+        [tableGrant(props.data.table), ...grantsOf(this, props.data, props.roles, 'blobs')],
+        Object.values(props.rooms).flatMap(({ folders }) => folders.map(({ prefix }) => prefix)),
+      );
+    this.translator('ended', publish, {
+      source: ['aws.states'],
+      detailType: ['Step Functions Execution Status Change'],
+      detail: {
+        status: ['SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED'],
+        stateMachineArn: [{ prefix: arns(this).machine(DEPLOYED) }],
+      },
+    });
+    for (const [room, { followers }] of Object.entries(props.rooms))
+      for (const follower of followers) this.follower(bus, room, follower);
+    new CfnOutput(this, 'AlarmTopic', { value: this.alarms.topicArn });
+  }
+
+  /** One of the two readers that a table's stream allows. A poisoned record is set aside, not stuck on. */
+  private reader(name: 'relay' | 'compactor', grants: readonly Grant[], _prefixes: string[]): void {
+    const { lambda } = new OurFunction(this, name, {
+      entry: `functions/handlers/${name}.ts`,
+      exported: 'handler',
+      environment: { ...this.props.environment, STILLFLOW_BUS: BUS },
+      grants,
+      timeout: seconds(60),
+    });
+    const failed = this.queue(`${name}-failed`, Duration.days(14));
+    lambda.addEventSource(
+      new DynamoEventSource(this.props.data.table as ITable, {
+        startingPosition: StartingPosition.TRIM_HORIZON,
+        batchSize: name === 'relay' ? 100 : 1000,
+        maxBatchingWindow: name === 'relay' ? Duration.seconds(0) : Duration.seconds(5),
+        bisectBatchOnError: true,
+        reportBatchItemFailures: true,
+        retryAttempts: 20,
+        onFailure: new SqsDlq(failed),
+        filters: [FilterCriteria.filter({ eventName: ['INSERT', 'MODIFY'] })],
+      }),
+    );
+    this.alarm(
+      `${name}-late`,
+      lambda.metric('IteratorAge', { statistic: 'max' }),
+      900_000,
+      `${name} is 15 minutes behind the table's stream`,
+    );
+    this.alarm(
+      `${name}-failed-alarm`,
+      failed.metricApproximateNumberOfMessagesVisible(),
+      0,
+      `${name} set records aside`,
+    );
+  }
+
+  /** Rule, queue, dead letters, alarm and function of one follower. */
+  private follower(bus: EventBus, room: string, { name, hears }: Follower): void {
+    const dead = this.queue(`${name}-dead`, Duration.days(14));
+    const queue = this.queue(name, Duration.days(4), dead);
+    new Rule(this, `${name}-rule`, {
+      eventBus: bus,
+      eventPattern: { source: [SOURCE], detailType: detailTypes(hears) as string[] },
+      targets: [
+        new SqsQueue(queue, {
+          message: RuleTargetInput.fromEventPath('$.detail'),
+          deadLetterQueue: dead,
+        }),
+      ],
+    });
+    const { lambda } = new OurFunction(this, `${name}-follower`, {
+      entry: `functions/${room}/handler.ts`,
+      exported: 'follow',
+      environment: { ...this.props.environment, STILLFLOW_FOLLOWER: name },
+      grants: roomGrants(this, this.props.data, this.props.roles, room),
+      timeout: seconds(60),
+    });
+    lambda.addEventSource(
+      new SqsEventSource(queue, { batchSize: 10, reportBatchItemFailures: true }),
+    );
+    this.alarm(
+      `${name}-dead-alarm`,
+      dead.metricApproximateNumberOfMessagesVisible(),
+      0,
+      `${name} gave up on an event`,
+    );
+  }
+
+  /** A rule on the account's own bus whose function tells the event on ours, in our words. */
+  private translator(name: string, publish: Grant, eventPattern: EventPattern): void {
+    const { lambda } = new OurFunction(this, name, {
+      entry: `functions/handlers/${name}.ts`,
+      exported: 'handler',
+      environment: { ...this.props.environment, STILLFLOW_BUS: BUS },
+      grants: [publish],
+      timeout: seconds(30),
+    });
+    const dead = this.queue(`${name}-dead`, Duration.days(14));
+    new Rule(this, `${name}-rule`, {
+      eventPattern,
+      targets: [new LambdaFunction(lambda, { deadLetterQueue: dead, retryAttempts: 185 })],
+    });
+    this.alarm(
+      `${name}-dead-alarm`,
+      dead.metricApproximateNumberOfMessagesVisible(),
+      0,
+      `${name} gave up on an event`,
+    );
+  }
+
+  private queue(id: string, retentionPeriod: Duration, dead?: Queue): Queue {
+    return new Queue(this, id, {
+      encryption: QueueEncryption.SQS_MANAGED,
+      enforceSSL: true,
+      retentionPeriod,
+      visibilityTimeout: Duration.minutes(6), // six times what its function may take
+      ...(dead ? { deadLetterQueue: { queue: dead, maxReceiveCount: 8 } } : {}),
+    });
+  }
+
+  private alarm(id: string, metric: IMetric, threshold: number, alarmDescription: string): void {
+    new Alarm(this, id, {
+      metric,
+      threshold,
+      alarmDescription,
+      evaluationPeriods: 1,
+      comparisonOperator: ComparisonOperator.GREATER_THAN_THRESHOLD,
+      treatMissingData: TreatMissingData.NOT_BREACHING,
+    }).addAlarmAction(new SnsAction(this.alarms));
+  }
+}

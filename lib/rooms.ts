@@ -1,0 +1,53 @@
+import { type App, buildApp } from '../functions/app.ts';
+import type { Platform } from '../functions/platform/ports.ts';
+
+/** What a room's Lambdas ask of the account, beside the table that every room has. */
+export type Use = 'blobs' | 'machines' | 'jobs' | 'endpoints';
+
+/**
+ * What each room may touch: the one list that IAM grants, `handler.ts` files and the bundle tests agree on.
+ * A room that is not on it does not deploy.
+ */
+export const USES: Readonly<Record<string, readonly Use[]>> = {
+  workspaces: [],
+  tracking: ['blobs'],
+  artifacts: ['blobs'],
+  registry: ['blobs'],
+  pipelines: ['blobs', 'machines', 'jobs'],
+  serving: ['blobs', 'machines', 'endpoints'],
+  triggers: ['machines'],
+  loops: ['machines'],
+};
+
+export const usesOf = (room: string): readonly Use[] => {
+  const uses = Object.hasOwn(USES, room) ? USES[room] : undefined;
+  if (!uses) throw new Error(`lib/rooms.ts does not say what the room '${room}' uses`);
+  return uses;
+};
+
+/** A port that nobody may touch while rooms are built to be read. */
+const untouched = (port: string) =>
+  new Proxy(
+    {},
+    {
+      get(_, method) {
+        return () => {
+          throw new Error(`A room touched ${port}.${String(method)} while it was built`);
+        };
+      },
+    },
+  );
+
+/** All rooms on an empty platform: their routes, followers, tasks and folders, to be read. */
+export function readRooms(): App {
+  const empty = Object.fromEntries(
+    ['table', 'blobs', 'machines', 'jobs', 'endpoints'].map((port) => [port, untouched(port)]),
+  );
+  return buildApp({
+    ...empty,
+    world: untouched('world'),
+    secret: new Uint8Array(32),
+    url: 'https://stillflow.invalid',
+    artifacts: 'direct',
+  } as unknown as Platform);
+}

@@ -1,0 +1,42 @@
+import { type App as CdkApp, Tags, Validations } from 'aws-cdk-lib';
+import { AwsSolutionsChecks } from 'cdk-nag';
+import type { App } from '../functions/app.ts';
+import { ApiStack } from './api.ts';
+import { ComputeStack } from './compute.ts';
+import { DataStack } from './data.ts';
+import { EventsStack } from './events.ts';
+import { readRooms } from './rooms.ts';
+import { WorkflowsStack } from './workflows.ts';
+
+export interface Stacks {
+  readonly data: DataStack;
+  readonly compute: ComputeStack;
+  readonly api: ApiStack;
+  readonly workflows: WorkflowsStack;
+  readonly events: EventsStack;
+}
+
+/**
+ * The whole product as five stacks. Only data outlives the rest: `cdk destroy` leaves the table and the bucket.
+ * Nothing here depends on an account, a region or a look-up. Throws if cdk-nag finds what is not acknowledged.
+ */
+export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms): Stacks {
+  const data = new DataStack(app, 'stillflow-data');
+  const tasks = Object.values(rooms).flatMap((room) => Object.keys(room.tasks));
+  const compute = new ComputeStack(app, 'stillflow-compute', { data, tasks });
+  const { roles } = compute;
+  const environment = {
+    STILLFLOW_TABLE: data.table.tableName,
+    STILLFLOW_BUCKET: data.bucket.bucketName,
+    STILLFLOW_MACHINE_ROLE: roles.machine.roleArn,
+    STILLFLOW_JOB_ROLE: roles.job.roleArn,
+    STILLFLOW_ARTIFACTS: app.node.tryGetContext('artifacts') === 'proxy' ? 'proxy' : 'direct',
+  };
+  const api = new ApiStack(app, 'stillflow-api', { data, roles, rooms, environment });
+  const further = { data, roles, rooms, environment: { ...environment, STILLFLOW_URL: api.url } };
+  const workflows = new WorkflowsStack(app, 'stillflow-workflows', further);
+  const events = new EventsStack(app, 'stillflow-events', further);
+  Tags.of(app).add('stillflow', '0.1.0');
+  Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+  return { data, compute, api, workflows, events };
+}
