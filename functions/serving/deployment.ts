@@ -1,7 +1,9 @@
 import type { Call } from '../kernel/call.ts';
+import type { Told } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
-import { type Endpoints, Refused } from '../platform/ports.ts';
+import type { Endpoints } from '../platform/ports.ts';
+import { settler } from '../platform/settle.ts';
 import {
   type Deployment,
   type Endpoint,
@@ -40,6 +42,7 @@ export type Resolved =
 const superseded = (endpoint: string) =>
   new Problem('gone', `A later deployment of ${endpoint} has taken over.`);
 
+export const DEPLOY_MACHINE = 'deploy-endpoint';
 const subject = (endpoint: string) => `endpoints/${endpoint}`;
 
 export const resolveModel = (models: Models, call: Call, uri: string): Promise<ServedVersion> => {
@@ -56,17 +59,7 @@ export const resolveModel = (models: Models, call: Call, uri: string): Promise<S
  * longer the target ends as superseded. What answers is changed by `switchOver` alone.
  */
 export function deployments({ store, endpoints, models, world }: DeploymentParts) {
-  /** Reads, decides, commits; again if somebody else was quicker. */
-  async function settle<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let tries = 0; tries < 8; tries += 1) {
-      try {
-        return await attempt();
-      } catch (error) {
-        if (!(error instanceof Refused)) throw error;
-      }
-    }
-    throw new Problem('conflict', 'The endpoint keeps changing; try again.');
-  }
+  const settle = settler(world);
 
   async function targeted(call: Call, deployment: Deployment) {
     const { endpoint: name, deployment: id } = deployment;
@@ -168,7 +161,7 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     const { endpoint: name, deployment: id } = deployment;
     const before = await store.find(call, name);
     if (!before || (before.target !== id && before.asked !== id)) return;
-    if (before.current === id) return;
+    if (before.current === id || before.state !== 'deploying') return;
     const revision = await store.revision(call, name, id);
     // Failed before it became the target: only a later step's failure takes the target back.
     const target = before.target === id ? before.current : before.target;
@@ -192,9 +185,27 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     });
   }
 
+  /** Keeps the old revision and the reason; the world is told to stay with the old one, or with none. */
+  async function giveUp(
+    call: Call,
+    deployment: Deployment,
+    reason: string,
+  ): Promise<{ kept?: number }> {
+    const { endpoint: name } = deployment;
+    await settle(call, subject(name), () => fail(call, deployment, reason));
+    const endpoint = await store.find(call, name);
+    if (!endpoint) await endpoints.remove(call, name);
+    if (!endpoint || endpoint.target !== endpoint.current) return {};
+    const old = endpoint.current && (await store.revision(call, name, endpoint.current));
+    if (!old) await endpoints.remove(call, name);
+    else await endpoints.deploy(call, await specOf(call, endpoint, old));
+    return old ? { kept: old.served.version } : {};
+  }
+
   return {
     /** Names the version to serve and makes its revision the target. Throws `missing`. */
-    resolve: (call: Call, deployment: Deployment) => settle(() => resolve(call, deployment)),
+    resolve: (call: Call, deployment: Deployment) =>
+      settle(call, subject(deployment.endpoint), () => resolve(call, deployment)),
 
     /** Asks the world for the target; returns at once. Throws `gone` when superseded. */
     async start(call: Call, deployment: Deployment): Promise<void> {
@@ -214,18 +225,29 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     },
 
     /** The record of what answers moves to the target. Throws `gone` when superseded. */
-    switchOver: (call: Call, deployment: Deployment) => settle(() => switchOver(call, deployment)),
+    switchOver: (call: Call, deployment: Deployment) =>
+      settle(call, subject(deployment.endpoint), () => switchOver(call, deployment)),
 
-    /** Keeps the old revision and the reason; the world is told to stay with the old one, or with none. */
-    async fail(call: Call, deployment: Deployment, reason: string): Promise<{ kept?: number }> {
-      await settle(() => fail(call, deployment, reason));
-      const endpoint = await store.find(call, deployment.endpoint);
-      if (!endpoint) await endpoints.remove(call, deployment.endpoint);
-      if (!endpoint || endpoint.target !== endpoint.current) return {};
-      const old = endpoint.current && (await store.revision(call, endpoint.name, endpoint.current));
-      if (!old) await endpoints.remove(call, endpoint.name);
-      else await endpoints.deploy(call, await specOf(call, endpoint, old));
-      return old ? { kept: old.served.version } : {};
+    giveUp,
+
+    /** Hears the end of executions: a deployment that was stopped, or ran out of time, keeps the old revision too. */
+    async close(call: Call, told: Told): Promise<void> {
+      const { machine, execution, state, cause, error } = told.data as {
+        machine: string;
+        execution: string;
+        state: string;
+        cause?: string | null;
+        error?: string | null;
+      };
+      if (machine !== DEPLOY_MACHINE || state === 'SUCCEEDED') return;
+      const own = `${call.workspace}-`;
+      const name = execution.startsWith(own) ? execution.slice(own.length) : execution;
+      const [, endpoint = '', deployment = ''] = /^(.+)-([^-]{26})$/.exec(name) ?? [];
+      const before = await store.find(call, endpoint);
+      if (before?.target !== deployment && before?.asked !== deployment) return;
+      if (before.state !== 'deploying') return;
+      const reason = cause || error || `The deployment ended ${state}.`;
+      await giveUp(call, { endpoint, deployment, why: 'asked' }, reason.slice(0, 1000));
     },
   };
 }

@@ -41,6 +41,7 @@ export function servingRoom(
     changed: routes.forget,
   };
   const service = servingService(parts);
+  const steps = deployments(parts);
   const predict = predictions({ routing: routes, endpoints, blobs, world });
   return {
     service,
@@ -53,6 +54,7 @@ export function servingRoom(
         hears: ['serving.endpoint.asked', 'serving.rollback.asked'],
         run: service.restart,
       },
+      { name: 'serving-ended', hears: ['machines.execution.ended'], run: steps.close },
       { name: 'serving-removed', hears: ['serving.endpoint.removed'], run: service.clear },
       {
         // Where routing lives beside the followers, a switch is seen at once and not after its age.
@@ -61,7 +63,7 @@ export function servingRoom(
         run: async (call) => routes.forget(call),
       },
     ],
-    tasks: servingTasks(deployments(parts)),
+    tasks: servingTasks(steps),
     folders: [],
   };
 }

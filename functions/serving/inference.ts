@@ -71,7 +71,7 @@ function v1(predictions: Predictions): Route[] {
         return { name: model, ready: await predictions.ready(call, endpoint) };
       },
     }),
-    inferenceRoute('POST', '/v1/models/{model}:predict', 'serving:predict', {
+    inferenceRoute('POST', '/v1/models/{model}:predict', 'serving:invoke', {
       input: Model.extend({ body: PredictRequest }),
       output: z.object({ predictions: Any }),
       resource,
@@ -145,7 +145,7 @@ function v2(predictions: Predictions): Route[] {
       }),
     ),
     ...atVersions('/infer').map((path) =>
-      inferenceRoute('POST', path, 'serving:predict', {
+      inferenceRoute('POST', path, 'serving:invoke', {
         input: Versioned.extend({ body: InferRequest }),
         output: Any,
         resource,

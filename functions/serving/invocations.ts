@@ -63,7 +63,7 @@ export function invocationRoutes(predictions: Predictions): Route[] {
   } as const;
   const look = { output: z.unknown(), limits: { bodyBytes: 0, timeoutSeconds: 10 } };
   return [
-    route('POST', '/endpoints/{name}/invocations', 'serving:predict', {
+    route('POST', '/endpoints/{name}/invocations', 'serving:invoke', {
       ...predict,
       input: Named,
       resource,
@@ -78,7 +78,7 @@ export function invocationRoutes(predictions: Predictions): Route[] {
       summary: 'Whether an endpoint answers',
       run: async (call, { name }) => ping(call, await predictions.find(call, name)),
     }),
-    route('POST', '/invocations', 'serving:predict', {
+    route('POST', '/invocations', 'serving:invoke', {
       ...predict,
       input: z.object({}),
       resource: () => 'endpoints',

@@ -3,10 +3,8 @@ import * as z from 'zod';
 /** Part of execution names and of cloud names: 40 characters and a ULID stay under 70. */
 export const EndpointName = z
   .string()
-  .regex(
-    /^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$/,
-    'must be 1 to 40 letters, digits and -, and begin and end with a letter or digit',
-  );
+  .max(40, 'must be at most 40 characters')
+  .regex(/^[A-Za-z0-9](-?[A-Za-z0-9])*$/, 'must be letters, digits and single dashes between them');
 
 /** `models:/churn/3` or `models:/churn@champion`. */
 export const ModelUri = z

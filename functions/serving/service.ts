@@ -3,8 +3,9 @@ import type { Told } from '../kernel/event.ts';
 import type { Page, Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUlid } from '../kernel/world.ts';
-import { type EndpointStatus, type Machines, Refused } from '../platform/ports.ts';
-import { type DeploymentParts, resolveModel } from './deployment.ts';
+import type { EndpointStatus, Machines } from '../platform/ports.ts';
+import { settler } from '../platform/settle.ts';
+import { DEPLOY_MACHINE, type DeploymentParts, resolveModel } from './deployment.ts';
 import {
   Deployment,
   type Endpoint,
@@ -12,6 +13,7 @@ import {
   LIMITS,
   type Revision,
   readModelUri,
+  type ServedVersion,
 } from './model.ts';
 
 export interface ServingParts extends DeploymentParts {
@@ -21,7 +23,6 @@ export interface ServingParts extends DeploymentParts {
   readonly changed: (call: Call) => void;
 }
 
-const MACHINE = 'deploy-endpoint';
 const subject = (name: string) => `endpoints/${name}`;
 const missing = (name: string) => new Problem('missing', `Endpoint ${name} not found.`);
 
@@ -33,13 +34,14 @@ const missing = (name: string) => new Problem('missing', `Endpoint ${name} not f
  */
 export function servingService(parts: ServingParts) {
   const { store, endpoints, models, machines, world, pages, changed } = parts;
+  const settle = settler(world);
 
   /** Once by name, however often it is asked. */
   async function start(call: Call, deployment: Deployment): Promise<void> {
     const execution = `${deployment.endpoint}-${deployment.deployment}`;
     const { endpoint, deployment: id, why, to } = deployment;
     const input = { endpoint, deployment: id, why, ...(to === undefined ? {} : { to }) };
-    await machines.start(call, MACHINE, execution, input);
+    await machines.start(call, DEPLOY_MACHINE, execution, input);
   }
 
   async function found(call: Call, name: string): Promise<Endpoint> {
@@ -48,20 +50,73 @@ export function servingService(parts: ServingParts) {
     return endpoint;
   }
 
-  /** Throws `conflict` when two callers change one endpoint at once. */
-  async function keep(
-    call: Call,
-    before: Endpoint | undefined,
-    after: Endpoint,
-    event: Parameters<typeof store.change>[4],
-  ): Promise<void> {
-    try {
-      await store.change(call, before, after, [], event);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      throw new Problem('conflict', `Endpoint ${after.name} was changed meanwhile; try again.`);
-    }
+  /** In turn with other changes of the endpoint; each attempt reads it anew. */
+  async function inTurn<T>(call: Call, name: string, attempt: () => Promise<T>): Promise<T> {
+    const answer = await settle(call, subject(name), attempt);
     changed(call);
+    return answer;
+  }
+
+  async function deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
+    const wanted = await resolveModel(models, call, asked.model);
+    const before = await store.find(call, name);
+    if (!before) await roomForOneMore(call);
+    const same = before !== undefined && serves(before, asked, wanted);
+    if (same && before.sampleRate === asked.sampleRate) return before;
+    const now = world.now();
+    const id = same ? before.asked : newUlid(world);
+    const after: Endpoint = {
+      ...(before ?? { name, createdAt: now }),
+      ...asked,
+      wanted,
+      asked: id,
+      state: same ? before.state : 'deploying',
+      failure: undefined,
+      generation: (before?.generation ?? 0) + 1,
+      updatedAt: now,
+    };
+    const data = { endpoint: name, model: asked.model, sampleRate: asked.sampleRate };
+    const deployment = { endpoint: name, deployment: id, why: 'asked' };
+    await store.change(call, before, after, [], {
+      type: same ? 'serving.endpoint.configured' : 'serving.endpoint.asked',
+      subject: subject(name),
+      data: same ? data : { ...data, version: wanted.version, deployment },
+    });
+    return after;
+  }
+
+  async function rollback(call: Call, name: string, to: string | undefined) {
+    const before = await found(call, name);
+    const current = before.current && (await store.revision(call, name, before.current));
+    const target = to ?? (current ? current.previous : undefined);
+    if (target === undefined)
+      throw new Problem('precondition', `Endpoint ${name} has no earlier revision to go back to.`);
+    const back = await store.revision(call, name, target);
+    if (!back) throw new Problem('missing', `Revision ${target} of ${name} not found.`, FIELD_TO);
+    if (back.inServiceAt === undefined)
+      throw new Problem('precondition', `Revision ${target} never was in service.`, FIELD_TO);
+    const after: Endpoint = {
+      ...before,
+      asked: newUlid(world),
+      wanted: back.served,
+      state: 'deploying',
+      failure: undefined,
+      generation: before.generation + 1,
+      updatedAt: world.now(),
+    };
+    const deployment: Deployment = {
+      endpoint: name,
+      deployment: after.asked,
+      why: 'rollback',
+      to: target,
+    };
+    await store.change(call, before, after, [], {
+      type: 'serving.rollback.asked',
+      subject: subject(name),
+      data: { endpoint: name, to: target, version: back.served.version, deployment },
+      answer: after,
+    });
+    return { after, deployment };
   }
 
   return {
@@ -70,46 +125,11 @@ export function servingService(parts: ServingParts) {
      * Throws `missing` for a model version or alias that does not exist, `exhausted` beyond the limit.
      */
     async deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
-      const wanted = await resolveModel(models, call, asked.model);
-      const before = await store.find(call, name);
-      if (!before) await roomForOneMore(call);
-      const same =
-        before !== undefined &&
-        before.state !== 'failed' &&
-        before.failure === undefined &&
-        before.model === asked.model &&
-        before.wanted.name === wanted.name &&
-        before.wanted.version === wanted.version &&
-        JSON.stringify(before.scale) === JSON.stringify(asked.scale);
-      if (same && before.sampleRate === asked.sampleRate) {
-        await resume(call, before);
-        return before;
-      }
-      const now = world.now();
-      const id = same ? before.asked : newUlid(world);
-      const after: Endpoint = {
-        ...(before ?? { name, createdAt: now }),
-        ...asked,
-        wanted,
-        asked: id,
-        state: same ? before.state : 'deploying',
-        failure: undefined,
-        generation: (before?.generation ?? 0) + 1,
-        updatedAt: now,
-      };
-      const data = { endpoint: name, model: asked.model, sampleRate: asked.sampleRate };
-      if (same) {
-        const type = 'serving.endpoint.configured';
-        await keep(call, before, after, { type, subject: subject(name), data });
-        return after;
-      }
-      const deployment = { endpoint: name, deployment: id, why: 'asked' as const };
-      await keep(call, before, after, {
-        type: 'serving.endpoint.asked',
-        subject: subject(name),
-        data: { ...data, version: wanted.version, deployment },
-      });
-      await start(call, deployment);
+      const after = await inTurn(call, name, () => deploy(call, name, asked));
+      const { state, asked: deployment, target, current } = after;
+      // Also for a repeated request whose first one died before its machine started.
+      if (state === 'deploying' && (target === undefined || target === current))
+        await start(call, { endpoint: name, deployment, why: 'asked' });
       return after;
     },
 
@@ -118,58 +138,21 @@ export function servingService(parts: ServingParts) {
      * Throws `precondition` when there is none, `missing` for an unknown `to`.
      */
     async rollback(call: Call, name: string, to?: string): Promise<Endpoint> {
-      const before = await found(call, name);
-      const current = before.current && (await store.revision(call, name, before.current));
-      const target = to ?? (current ? current.previous : undefined);
-      if (target === undefined)
-        throw new Problem(
-          'precondition',
-          `Endpoint ${name} has no earlier revision to go back to.`,
-        );
-      const back = await store.revision(call, name, target);
-      if (!back) throw new Problem('missing', `Revision ${target} of ${name} not found.`, FIELD_TO);
-      if (back.inServiceAt === undefined)
-        throw new Problem('precondition', `Revision ${target} never was in service.`, FIELD_TO);
-      const id = newUlid(world);
-      const after: Endpoint = {
-        ...before,
-        asked: id,
-        wanted: back.served,
-        state: 'deploying',
-        failure: undefined,
-        generation: before.generation + 1,
-        updatedAt: world.now(),
-      };
-      const deployment = {
-        endpoint: name,
-        deployment: id,
-        why: 'rollback' as const,
-        to: target,
-      };
-      await keep(call, before, after, {
-        type: 'serving.rollback.asked',
-        subject: subject(name),
-        data: { endpoint: name, to: target, version: back.served.version, deployment },
-        answer: after,
-      });
+      const { after, deployment } = await inTurn(call, name, () => rollback(call, name, to));
       await start(call, deployment);
       return after;
     },
 
     /** Throws `missing`. The history goes with it. */
     async remove(call: Call, name: string): Promise<void> {
-      const before = await found(call, name);
-      try {
+      await inTurn(call, name, async () => {
+        const before = await found(call, name);
         await store.remove(call, before, {
           type: 'serving.endpoint.removed',
           subject: subject(name),
           data: { endpoint: name, model: before.model },
         });
-      } catch (error) {
-        if (!(error instanceof Refused)) throw error;
-        throw new Problem('conflict', `Endpoint ${name} was changed meanwhile; try again.`);
-      }
-      changed(call);
+      });
       await endpoints.remove(call, name);
       await store.removeRevisions(call, name, newUlid(world));
     },
@@ -241,13 +224,18 @@ export function servingService(parts: ServingParts) {
         `A workspace holds at most ${LIMITS.endpoints} endpoints; delete one first.`,
       );
   }
-
-  /** A repeated request finds its first one's machine running, or starts it. */
-  async function resume(call: Call, { name, asked, target }: Endpoint): Promise<void> {
-    if (target === undefined)
-      await start(call, { endpoint: name, deployment: asked, why: 'asked' });
-  }
 }
 export type ServingService = ReturnType<typeof servingService>;
 
 const FIELD_TO = { field: 'to' };
+
+/** Whether it serves this already, or is about to; what failed is not served. */
+const serves = (endpoint: Endpoint, asked: EndpointAsked, wanted: ServedVersion): boolean =>
+  endpoint.state !== 'failed' &&
+  endpoint.failure === undefined &&
+  endpoint.model === asked.model &&
+  endpoint.wanted.name === wanted.name &&
+  endpoint.wanted.version === wanted.version &&
+  (['minimum', 'maximum', 'concurrency', 'idleSeconds'] as const).every(
+    (part) => endpoint.scale[part] === asked.scale[part],
+  );

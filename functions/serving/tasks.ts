@@ -37,7 +37,7 @@ export function servingTasks(deployments: Deployments): Readonly<Record<string, 
     'deploy-failed': async (call, input) => {
       const { error, ...deployment } = Failed.parse(input);
       const reason = reasonOf(error);
-      return { reason, ...(await deployments.fail(call, deployment, reason)) };
+      return { reason, ...(await deployments.giveUp(call, deployment, reason)) };
     },
   };
 }

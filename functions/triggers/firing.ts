@@ -9,30 +9,13 @@ import type { Machines } from '../platform/ports.ts';
 import { nextStrike } from './cron.ts';
 import { changeOf, filled, isFor, type Seen } from './match.ts';
 import { type Firing, LIMITS, type Order, type Outcome, type Rule } from './model.ts';
+import type { Runs } from './runs.ts';
 import type { Burst, Due, TriggerStore } from './store.ts';
-
-/** What triggers asks of pipelines, on a lower floor. */
-export interface Runs {
-  /**
-   * Creates and starts a run, once by `idempotency`. Pipeline and version by name or id.
-   * Throws `missing`, `invalid`.
-   */
-  createRun(
-    call: Call,
-    asked: {
-      pipeline: string;
-      version?: string | undefined;
-      parameters: Record<string, Json>;
-      name: string;
-      idempotency: string;
-    },
-  ): Promise<{ runId: string }>;
-}
 
 export interface FiringParts {
   readonly store: TriggerStore;
   readonly machines: Machines;
-  readonly runs: Runs;
+  readonly runs: Pick<Runs, 'createRun'>;
   readonly world: World;
   /** Told when something will be due, so that a clock in this process wakes in time. */
   readonly wake: (dueAt: number) => void;

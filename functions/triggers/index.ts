@@ -2,12 +2,13 @@ import { pages } from '../kernel/page.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import { triggerRoutes } from './api.ts';
-import { type Firings, firings, type Runs } from './firing.ts';
+import { type Firings, firings } from './firing.ts';
+import type { Runs } from './runs.ts';
 import { type TriggerService, triggerService } from './service.ts';
 import { triggerStore } from './store.ts';
 
 export { type Clock, clock, type Timer } from './clock.ts';
-export type { Runs } from './firing.ts';
+export { pipelineRuns, type RunAsked, type RunSeen, type Runs } from './runs.ts';
 export type { TriggerService } from './service.ts';
 
 export type TriggersPlatform = Pick<Platform, 'table' | 'machines' | 'world' | 'secret'>;
@@ -18,7 +19,7 @@ export type TriggersPlatform = Pick<Platform, 'table' | 'machines' | 'world' | '
  */
 export function triggersRoom(
   platform: TriggersPlatform,
-  runs: Runs,
+  runs: Pick<Runs, 'check' | 'createRun'>,
 ): Room & {
   service: TriggerService;
   tick: Firings['tick'];
@@ -30,7 +31,7 @@ export function triggersRoom(
     for (const listener of listeners) listener(dueAt);
   };
   const store = triggerStore(table);
-  const service = triggerService({ store, world, pages: pages(secret), wake });
+  const service = triggerService({ store, runs, world, pages: pages(secret), wake });
   const fire = firings({ store, machines, runs, world, wake });
   return {
     service,

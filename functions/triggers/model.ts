@@ -4,10 +4,8 @@ import type { Json } from '../kernel/json.ts';
 /** Part of execution names: 40 characters and a ULID stay under 70. */
 export const RuleName = z
   .string()
-  .regex(
-    /^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$/,
-    'must be 1 to 40 letters, digits and -, and begin and end with a letter or digit',
-  );
+  .max(40, 'must be at most 40 characters')
+  .regex(/^[A-Za-z0-9](-?[A-Za-z0-9])*$/, 'must be letters, digits and single dashes between them');
 
 /** A place in an event: `$.data.path`, `$.data.items[0]`. Nothing is evaluated. */
 export const Place = z

@@ -3,13 +3,15 @@ import type { Call } from '../kernel/call.ts';
 import type { Page, Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUlid, type World } from '../kernel/world.ts';
-import { Refused } from '../platform/ports.ts';
+import { settler } from '../platform/settle.ts';
 import { checkClockwork, nextStrike, preview } from './cron.ts';
 import { type Firing, LIMITS, type Rule, type RuleAsked, type UserEvent } from './model.ts';
+import type { Runs } from './runs.ts';
 import type { TriggerStore } from './store.ts';
 
 export interface TriggerParts {
   readonly store: TriggerStore;
+  readonly runs: Pick<Runs, 'check'>;
   readonly world: World;
   readonly pages: Pages;
   readonly wake: (dueAt: number) => void;
@@ -24,7 +26,9 @@ const PREVIEWED = 3;
  * users' own events are told; what a rule starts, and when, is decided in firing.ts. A clock's next strike lies
  * beside its rule, moved in the commit of the firing, so a strike is never made twice and none is lost by a restart.
  */
-export function triggerService({ store, world, pages, wake }: TriggerParts) {
+export function triggerService({ store, runs, world, pages, wake }: TriggerParts) {
+  const settle = settler(world);
+
   async function found(call: Call, name: string): Promise<Rule> {
     const rule = await store.find(call, name);
     if (!rule) throw missing(name);
@@ -40,69 +44,63 @@ export function triggerService({ store, world, pages, wake }: TriggerParts) {
     const { cron } = after.on;
     const strikesAt = cron && after.enabled ? nextStrike(cron, world.now()) : undefined;
     const { name, on, start } = after;
-    try {
-      await store.save(call, before, after, strikesAt, {
-        type: `triggers.rule.${verb}`,
-        subject: subject(name),
-        data: { name, on, start: { pipeline: start.pipeline, machine: start.machine ?? null } },
-      });
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      throw new Problem('conflict', `Rule ${name} was changed meanwhile; try again.`);
-    }
+    await store.save(call, before, after, strikesAt, {
+      type: `triggers.rule.${verb}`,
+      subject: subject(name),
+      data: { name, on, start: { pipeline: start.pipeline, machine: start.machine ?? null } },
+    });
     if (strikesAt !== undefined) wake(strikesAt);
+  }
+
+  async function put(call: Call, name: string, asked: RuleAsked): Promise<Rule> {
+    const before = await store.find(call, name);
+    if (!before) await roomForOneMore(call);
+    const now = world.now();
+    const after: Rule = {
+      ...asked,
+      name,
+      generation: (before?.generation ?? 0) + 1,
+      createdAt: before?.createdAt ?? now,
+      updatedAt: now,
+    };
+    if (before && sameRule(before, after)) return before;
+    await save(call, before, after, 'set');
+    return after;
   }
 
   return {
     /**
      * Makes or replaces a rule. Putting what stands already changes nothing, so a clock keeps its next strike.
-     * Throws `invalid` for a schedule that is none or never fires, `exhausted` beyond the limit.
+     * Throws `invalid` for a schedule that is none or never fires and for a pipeline that is not there, `exhausted`
+     * beyond the limit.
      */
     async put(call: Call, name: string, asked: RuleAsked): Promise<Rule> {
       if (asked.on.cron) checkClockwork(asked.on.cron, world.now());
-      const before = await store.find(call, name);
-      if (!before) await roomForOneMore(call);
-      const now = world.now();
-      const after: Rule = {
-        ...asked,
-        name,
-        generation: (before?.generation ?? 0) + 1,
-        createdAt: before?.createdAt ?? now,
-        updatedAt: now,
-      };
-      if (before && sameRule(before, after)) return before;
-      await save(call, before, after, 'set');
-      return after;
+      await pipelineIsThere(call, asked.start);
+      return settle(call, subject(name), () => put(call, name, asked));
     },
 
     /** Throws `missing`. Disabling drops what waits for quiet; what has started goes on. */
-    async enable(call: Call, name: string, enabled: boolean): Promise<Rule> {
-      const before = await found(call, name);
-      if (before.enabled === enabled) return before;
-      const after = {
-        ...before,
-        enabled,
-        generation: before.generation + 1,
-        updatedAt: world.now(),
-      };
-      await save(call, before, after, enabled ? 'enabled' : 'disabled');
-      return after;
-    },
+    enable: (call: Call, name: string, enabled: boolean): Promise<Rule> =>
+      settle(call, subject(name), async () => {
+        const before = await found(call, name);
+        if (before.enabled === enabled) return before;
+        const generation = before.generation + 1;
+        const after = { ...before, enabled, generation, updatedAt: world.now() };
+        await save(call, before, after, enabled ? 'enabled' : 'disabled');
+        return after;
+      }),
 
     /** Throws `missing`. */
-    async remove(call: Call, name: string): Promise<void> {
-      const before = await found(call, name);
-      try {
+    remove: (call: Call, name: string): Promise<void> =>
+      settle(call, subject(name), async () => {
+        const before = await found(call, name);
         await store.remove(call, before, {
           type: 'triggers.rule.removed',
           subject: subject(name),
           data: { name },
         });
-      } catch (error) {
-        if (!(error instanceof Refused)) throw error;
-        throw new Problem('conflict', `Rule ${name} was changed meanwhile; try again.`);
-      }
-    },
+      }),
 
     /** With the next strikes of its clock. Throws `missing`. */
     async get(call: Call, name: string): Promise<{ rule: Rule; next: number[] }> {
@@ -148,6 +146,15 @@ export function triggerService({ store, world, pages, wake }: TriggerParts) {
       return { id, repeated: true };
     },
   };
+
+  async function pipelineIsThere(call: Call, start: RuleAsked['start']): Promise<void> {
+    try {
+      await runs.check(call, start);
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== 'missing') throw error;
+      throw new Problem('invalid', `start.pipeline: ${error.message}`, { field: 'start.pipeline' });
+    }
+  }
 
   async function roomForOneMore(call: Call): Promise<void> {
     const { rules } = await store.page(call, LIMITS.rules);

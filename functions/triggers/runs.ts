@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import type { Call } from '../kernel/call.ts';
+import type { Json } from '../kernel/json.ts';
+import { Problem } from '../kernel/problem.ts';
+import { PipelineId, type Run, RunId, VersionId } from '../pipelines/model.ts';
+import type { PipelinesService } from '../pipelines/service.ts';
+
+/** A run as rules and retrainings ask for it; the same `idempotency` is the same run. */
+export interface RunAsked {
+  /** Name or id. */
+  readonly pipeline: string;
+  /** Name or id; the newest if absent. */
+  readonly version?: string | undefined;
+  readonly parameters: Readonly<Record<string, Json>>;
+  readonly name: string;
+  readonly idempotency: string;
+}
+
+/** A step of a run and what it gave; `name` is the task's name in the pipeline. */
+export interface TaskSeen {
+  readonly name: string;
+  readonly state: string;
+  readonly error?: string | undefined;
+  readonly outputs: Readonly<Record<string, Json>>;
+}
+export interface RunSeen {
+  readonly tasks: readonly TaskSeen[];
+}
+
+export type Runs = ReturnType<typeof pipelineRuns>;
+
+/** The pipelines' service in the words of rules: pipelines by name or id, run ids made of a retry key. */
+export function pipelineRuns(pipelines: PipelinesService) {
+  const { catalog } = pipelines;
+
+  /** Throws `missing`, naming which of both. */
+  async function sourceOf(
+    call: Call,
+    { pipeline, version }: Pick<RunAsked, 'pipeline' | 'version'>,
+  ) {
+    const id = PipelineId.safeParse(pipeline).data;
+    const { id: pipelineId } = id
+      ? await catalog.getPipeline(call, id)
+      : await catalog.findPipeline(call, pipeline);
+    if (version === undefined) return { pipelineId };
+    const versionId = VersionId.safeParse(version).data;
+    if (versionId) {
+      await catalog.getVersion(call, pipelineId, versionId);
+      return { pipelineId, versionId };
+    }
+    const versions = await catalog.listVersions(call, pipelineId);
+    const named = versions.find(({ name }) => name === version);
+    if (!named) throw new Problem('missing', `Pipeline ${pipeline} has no version '${version}'.`);
+    return { pipelineId, versionId: named.id };
+  }
+
+  async function create(call: Call, asked: RunAsked, startedElsewhere: boolean): Promise<Run> {
+    const { name, parameters, idempotency } = asked;
+    const source = await sourceOf(call, asked);
+    const id = runIdOf(idempotency);
+    return pipelines.createRun(call, { id, name, source, parameters, startedElsewhere });
+  }
+
+  return {
+    /** Throws `missing` for a pipeline or version that is not there. */
+    async check(call: Call, asked: Pick<RunAsked, 'pipeline' | 'version'>): Promise<void> {
+      await sourceOf(call, asked);
+    },
+
+    /** Creates and starts it. Throws `missing`, `invalid`, `precondition`. */
+    async createRun(call: Call, asked: RunAsked): Promise<{ runId: string }> {
+      const run = await create(call, asked, false);
+      return { runId: run.id };
+    },
+
+    /** Creates it and defines its machine; another machine starts it with `start`, once by its name. */
+    async prepareRun(call: Call, asked: RunAsked) {
+      const run = await create(call, asked, true);
+      await pipelines.launch(call, run.id);
+      const { StateMachineArn, Name, Input } = pipelines.startOf(call, run);
+      return { runId: run.id as string, start: { StateMachineArn, Name, Input: Input as Json } };
+    },
+
+    /** Its steps, in the order in which they began. */
+    async getRun(call: Call, runId: string): Promise<RunSeen> {
+      const records = await pipelines.listTasks(call, RunId.parse(runId));
+      const tasks: TaskSeen[] = [];
+      for (const task of records.sort((a, b) => a.startedAt - b.startedAt))
+        tasks.push({
+          name: task.title,
+          state: task.state,
+          error: task.error,
+          outputs: await pipelines.values(call, task.outputs.parameters),
+        });
+      return { tasks };
+    },
+  };
+}
+
+/** A UUID (version 8) that is the same for the same retry key. */
+function runIdOf(idempotency: string): RunId {
+  const bytes = createHash('sha256').update(`run ${idempotency}`).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const text = bytes.toString('hex');
+  const groups = [0, 8, 12, 16, 20].map((at, i) => text.slice(at, [8, 12, 16, 20, 32][i]));
+  return RunId.parse(groups.join('-'));
+}
