@@ -91,7 +91,10 @@ export function nodeEnv(placement: Placement): Record<string, string> {
       value,
     ]),
   ]) as Record<string, string>;
+  // What a step installs itself stays its own: the environment below is shared.
+  const packages = join(root, 'scratch/packages');
   const path = [
+    interpreter && join(packages, 'bin'),
     interpreter?.bin,
     spec.env['PATH'],
     hostEnv['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
@@ -104,6 +107,7 @@ export function nodeEnv(placement: Placement): Record<string, string> {
     LANG: 'C.UTF-8',
     PYTHONUNBUFFERED: '1',
     ...interpreter?.env,
+    ...(interpreter && { PIP_TARGET: packages, PYTHONPATH: packages }),
     SAGEMAKER_BASE_DIR: ml,
     TRAINING_JOB_NAME: spec.name,
     TRAINING_JOB_ARN: `arn:aws:sagemaker:local:000000000000:training-job/${spec.name}`,
