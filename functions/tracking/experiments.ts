@@ -8,7 +8,7 @@ import { afterPosition, pageOf, readExperimentQuery } from './filter.ts';
 import {
   checkKey,
   type Experiment,
-  type ExperimentId,
+  ExperimentId,
   LIMITS,
   type Lifecycle,
   type Tag,
@@ -71,6 +71,12 @@ export function experimentsService(
   return {
     create,
     get,
+
+    /** Undefined for what is no id, or nobody's. */
+    async find(call: Call, id: string): Promise<Experiment | undefined> {
+      const read = ExperimentId.safeParse(id);
+      return read.success ? store.get(call, read.data) : undefined;
+    },
 
     /** Deleted ones too, since their names stay taken. Throws `missing`. */
     async getByName(call: Call, name: string): Promise<Experiment> {

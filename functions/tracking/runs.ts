@@ -16,7 +16,7 @@ import {
 } from './document.ts';
 import { notActive } from './experiments.ts';
 import { metricHistory } from './history.ts';
-import { checkBatch, checkDatasets, checkTag, pythonText } from './limits.ts';
+import { checkBatch, checkDatasets, checkMetric, checkTag, pythonText } from './limits.ts';
 import {
   type Batch,
   cut,
@@ -65,6 +65,8 @@ export type ModelWrites = (call: Call, runId: RunId, points: readonly Metric[]) 
 export type ExperimentOf = (call: Call, id: ExperimentId) => Promise<Experiment>;
 
 const MAX_SUMMARIES = 1000;
+/** Of the names of params and tags, this much goes into the log entry. */
+const AUDITED_NAMES = 500;
 
 export function runsService(
   platform: Pick<Platform, 'table' | 'blobs' | 'world'>,
@@ -112,7 +114,7 @@ export function runsService(
       const names = [...setParams(document, runId, params, wording), ...setTags(document, tags)];
       const writes = await modelWrites(call, runId, metrics);
       if (names.length === 0 && metrics.length === 0) return undefined;
-      return { writes, batch: { points: metrics, names: names.join(' ') } };
+      return { writes, batch: { points: metrics, names: cut(names.join(' '), AUDITED_NAMES) } };
     });
   }
 
@@ -212,6 +214,29 @@ export function runsService(
       });
     },
 
+    /** One point. */
+    async logMetric(call: Call, runId: RunId, metric: Metric): Promise<void> {
+      checkMetric(metric, '');
+      await logPoints(call, runId, [metric]);
+    },
+
+    /**
+     * The pre-3 record of a logged model: appended to the tag that old clients read. Throws `invalid`.
+     * Source: mlflow/server/handlers.py, _log_model; mlflow/store/tracking/sqlalchemy_store.py, record_logged_model.
+     */
+    async noteModel(call: Call, runId: RunId, modelJson: string): Promise<void> {
+      const model = readModel(modelJson);
+      await edit(call, runId, (document) => {
+        const before = textOf(document, 'tags', MODEL_HISTORY_TAG);
+        const models: unknown[] = [...(before ? JSON.parse(before) : []), model];
+        // The oldest go first: the tag has an end.
+        while (models.length > 1 && JSON.stringify(models).length > LIMITS.tagLength)
+          models.shift();
+        setTags(document, [{ key: MODEL_HISTORY_TAG, value: JSON.stringify(models) }]);
+        return { event: told(runId, 'tagged', { key: MODEL_HISTORY_TAG }) };
+      });
+    },
+
     /** One param, with the single form's wording of a conflict. */
     logParam: (call: Call, runId: RunId, param: Param) =>
       logBatch(call, { runId, params: [param] }, 'single'),
@@ -279,6 +304,9 @@ export function runsService(
     },
   };
 }
+
+const MODEL_HISTORY_TAG = 'mlflow.log-model.history';
+const MODEL_FIELDS = ['artifact_path', 'flavors', 'utc_time_created', 'run_id'];
 
 type Wording = 'single' | 'batch';
 
@@ -370,6 +398,32 @@ const clashList = (clashes: readonly { key: string; old: string; value: string }
         `{'key': ${pythonText(key)}, 'old_value': ${pythonText(old)}, 'new_value': ${pythonText(value)}}`,
     )
     .join(', ')}]`;
+
+function readModel(text: string): unknown {
+  const refuse = (why: string) => new Problem('invalid', why, { field: 'model_json' });
+  let model: unknown;
+  try {
+    model = JSON.parse(text);
+  } catch (cause) {
+    throw new Problem(
+      'invalid',
+      `Malformed model info. \n ${text.slice(0, 200)} \n is not valid JSON`,
+      {
+        field: 'model_json',
+        cause,
+      },
+    );
+  }
+  const fields = typeof model === 'object' && model !== null ? model : {};
+  const missing = MODEL_FIELDS.filter((name) => !Object.hasOwn(fields, name));
+  if (missing.length)
+    throw refuse(`Model json is missing mandatory fields: [${missing.map(pythonText).join(', ')}]`);
+  if (JSON.stringify([model]).length > LIMITS.tagLength)
+    throw refuse(
+      `The model's description exceeds the maximum length of ${LIMITS.tagLength} characters`,
+    );
+  return model;
+}
 
 async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {
   try {

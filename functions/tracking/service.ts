@@ -1,6 +1,8 @@
 import { pages } from '../kernel/page.ts';
 import type { Platform } from '../platform/ports.ts';
 import { experimentsService } from './experiments.ts';
+import { type RuleStore, ruleStore } from './rules.store.ts';
+import { rulesService } from './rules.ts';
 import { type ModelWrites, runsService } from './runs.ts';
 
 export type { NewRun, RunChange } from './runs.ts';
@@ -16,6 +18,7 @@ export type TrackingService = ReturnType<typeof trackingService>;
  */
 export function trackingService(
   platform: Pick<Platform, 'table' | 'blobs' | 'world' | 'artifacts' | 'secret'>,
+  rules: RuleStore = ruleStore(platform),
   modelWrites: ModelWrites = async () => [],
 ) {
   const tokens = pages(platform.secret);
@@ -24,6 +27,7 @@ export function trackingService(
   return {
     createExperiment: experiments.create,
     getExperiment: experiments.get,
+    findExperiment: experiments.find,
     getExperimentByName: experiments.getByName,
     ensureExperiment: experiments.ensure,
     searchExperiments: experiments.search,
@@ -39,7 +43,9 @@ export function trackingService(
     setTag: runs.setTag,
     deleteTag: runs.deleteTag,
     logBatch: runs.logBatch,
+    logMetric: runs.logMetric,
     logParam: runs.logParam,
+    noteModel: runs.noteModel,
     logInputs: runs.logInputs,
     logOutputs: runs.logOutputs,
     searchRuns: runs.search,
@@ -47,5 +53,6 @@ export function trackingService(
     wholeHistory: runs.wholeHistory,
     datasetSummaries: runs.datasetSummaries,
     artifactUri: runs.artifactUri,
+    ...rulesService(rules),
   };
 }
