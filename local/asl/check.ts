@@ -338,10 +338,8 @@ function checkInvoke(args: Fields, path: string, report: Report) {
     return report(`${path}.FunctionName`, `must be written out, such as ${DEPLOYED}begin-task`);
   if (!FunctionName.startsWith(DEPLOYED))
     return report(`${path}.FunctionName`, `must start with ${DEPLOYED}`);
-  const told = isFields(Payload)
-    ? Payload['execution'] === EXECUTION_NAME
-    : typeof Payload === 'string' && Payload.includes('$states.context.Execution.Name');
-  if (!told && FunctionName !== RUN_STEP)
+  // An expression is held to it when it has been evaluated: integrations.ts.
+  if (isFields(Payload) && !Object.hasOwn(Payload, 'execution') && FunctionName !== RUN_STEP)
     report(`${path}.Payload`, `needs "execution": "${EXECUTION_NAME}"`);
 }
 

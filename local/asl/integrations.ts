@@ -1,7 +1,7 @@
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
 import type { Task } from '../../functions/platform/ports.ts';
-import { DEPLOYED, problemError } from '../../statemachines/resources.ts';
+import { DEPLOYED, EXECUTION_NAME, problemError } from '../../statemachines/resources.ts';
 import type { Integration } from './engine.ts';
 import { lambdaCause, MachineError } from './errors.ts';
 
@@ -25,6 +25,12 @@ export function lambdaInvoke({ tasks, functions }: Functions): Integration {
       throw new MachineError(
         'Lambda.ResourceNotFoundException',
         `Function not found: ${FunctionName}`,
+      );
+    const name = `${call.workspace}-${context.execution}`;
+    if (task && (Payload as { execution?: Json } | null)?.execution !== name)
+      throw new MachineError(
+        'States.Runtime',
+        `The Payload for ${FunctionName} must hold "execution": "${EXECUTION_NAME}".`,
       );
     // A task changes nothing that must be undone, so one that nobody waits for is not even begun.
     if (task && signal.aborted) throw new MachineError('States.TaskFailed', 'aborted');

@@ -168,6 +168,78 @@ describe('a machine', () => {
   });
 });
 
+describe('a function', () => {
+  test('hears only of the execution that invokes it', async () => {
+    let heard = 0;
+    const { run } = await rig({ tasks: { work: async () => ++heard } });
+    const end = await run(
+      machine('T', {
+        T: {
+          Type: 'Task',
+          Resource: 'arn:aws:states:::lambda:invoke',
+          Arguments: { FunctionName: 'stillflow-work', Payload: '{% $states.input %}' },
+          Catch: [{ ErrorEquals: ['States.ALL'], Next: 'Z' }],
+          End: true,
+        },
+        Z: { Type: 'Succeed' },
+      }),
+      { execution: 'someone-else' },
+    );
+    expect(end).toMatchObject({ state: 'FAILED', error: 'States.Runtime' });
+    expect(heard).toBe(0);
+  });
+
+  test('that is not there, or throws what is no Problem, fails under the name Lambda gives', async () => {
+    const { run } = await rig({
+      tasks: {
+        work: async () => {
+          throw new RangeError('too far');
+        },
+      },
+    });
+    const end = await run(
+      machine('P', {
+        P: {
+          Type: 'Map',
+          Items: ['a'],
+          ItemProcessor: {
+            StartAt: 'T',
+            States: {
+              T: {
+                ...invokes('absent'),
+                Catch: [{ ErrorEquals: ['States.ALL'], Next: 'U' }],
+                Next: 'U',
+              },
+              U: {
+                ...invokes('work', { before: '{% $states.input.Error %}' }),
+                Catch: [
+                  {
+                    ErrorEquals: ['States.ALL'],
+                    Output: ['{% $states.input.Error %}', '{% $states.errorOutput %}'],
+                    Next: 'V',
+                  },
+                ],
+                End: true,
+              },
+              V: { Type: 'Pass', End: true },
+            },
+          },
+          End: true,
+        },
+      }),
+    );
+    expect(end.output).toEqual([
+      [
+        'Lambda.ResourceNotFoundException',
+        {
+          Error: 'RangeError',
+          Cause: '{"errorType":"RangeError","errorMessage":"too far","trace":[]}',
+        },
+      ],
+    ]);
+  });
+});
+
 describe('errors', () => {
   const flaky = (failures: number, error: () => unknown) => {
     let left = failures;
