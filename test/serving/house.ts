@@ -1,0 +1,247 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { allow } from '../../functions/governance/policy.ts';
+import { mount } from '../../functions/kernel/hallway.ts';
+import { DEFAULT_WORKSPACE } from '../../functions/kernel/ids.ts';
+import type { Json } from '../../functions/kernel/json.ts';
+import { Problem } from '../../functions/kernel/problem.ts';
+import type { Blobs, Machines, Table, Task } from '../../functions/platform/ports.ts';
+import type { Room } from '../../functions/room.ts';
+import type { ServedVersion } from '../../functions/serving/model.ts';
+import { openBus } from '../../local/bus.ts';
+import { type LocalMachines, localMachines } from '../../local/machines.ts';
+import { openTable } from '../../local/table.ts';
+import { handTimers } from '../machines/rig.ts';
+import { type TestWorld, testCall, testWorld } from '../world.ts';
+import { memoryEndpoints } from './endpoints.ts';
+
+export const call = testCall();
+
+const written = (name: string): Json =>
+  JSON.parse(readFileSync(join('statemachines', `${name}.asl.json`), 'utf8'));
+export const WRITTEN_TEXTS = {
+  retraining: written('retraining'),
+  'deploy-endpoint': written('deploy-endpoint'),
+};
+
+/** Blobs in memory, as far as serving asks: whole puts and gets, `mem://` locations. */
+function memoryBlobs() {
+  const kept = new Map<string, Uint8Array>();
+  const blobs: Pick<Blobs, 'put' | 'get' | 'locate' | 'pathOf'> = {
+    async put(_call, path, body) {
+      const bytes = new Uint8Array(await new Response(body as BodyInit).arrayBuffer());
+      kept.set(path, bytes);
+      return { path, sizeBytes: bytes.length, etag: 'e', modifiedAt: 0 };
+    },
+    async get(_call, path) {
+      const bytes = kept.get(path);
+      if (!bytes) return undefined;
+      const body = new Blob([bytes as BlobPart]).stream() as ReadableStream<Uint8Array>;
+      return { path, sizeBytes: bytes.length, etag: 'e', modifiedAt: 0, body };
+    },
+    locate: (_call, prefix) => `mem://${prefix}`,
+    pathOf: (_call, uri) => (uri.startsWith('mem://') ? uri.slice(6) : undefined),
+  };
+  return { kept, port: blobs as Blobs };
+}
+
+/** Registered versions, and an alias that tells its moves as the registry does. */
+export function shelf(table: Table) {
+  const versions = new Map<string, ServedVersion & { runId?: string }>();
+  const aliases = new Map<string, number>();
+  const find = (name: string, version: number) => versions.get(`${name}/${version}`);
+  return {
+    add(name: string, version: number, runId?: string) {
+      const source = `mem://models/${name}/${version}`;
+      versions.set(`${name}/${version}`, { name, version, source, ...(runId ? { runId } : {}) });
+    },
+    async setAlias(at: typeof call, alias: { name: string; alias: string; version: number }) {
+      const data = { name: alias.name, alias: alias.alias, version: alias.version };
+      const key = `${alias.name}@${alias.alias}`;
+      await table.commit(at, [{ put: { pk: 'test-alias', sk: key, version: alias.version } }], {
+        type: 'registry.alias.set',
+        subject: `models/${alias.name}`,
+        data,
+      });
+      aliases.set(key, alias.version);
+    },
+    aliasOf: (name: string, alias: string) => aliases.get(`${name}@${alias}`),
+    find,
+    models: {
+      async version(_call: typeof call, name: string, version: number) {
+        const found = find(name, version);
+        if (!found) throw new Problem('missing', `Model version ${name}/${version} not found.`);
+        return found;
+      },
+      async aliased(_call: typeof call, name: string, alias: string) {
+        const found = find(name, aliases.get(`${name}@${alias}`) ?? 0);
+        if (!found) throw new Problem('missing', `Model ${name} has no alias ${alias}.`);
+        return found;
+      },
+      locate: (_call: typeof call, source: string) => source,
+    },
+  };
+}
+
+export interface Ground {
+  readonly world: TestWorld;
+  readonly table: Table;
+  readonly blobs: Blobs;
+  readonly machines: LocalMachines;
+  readonly endpoints: ReturnType<typeof memoryEndpoints>['port'];
+  readonly secret: Uint8Array;
+}
+
+/** lmdb's own cursor writes are not counted; they take far fewer turns than this. */
+const STILL_TURNS = 300;
+
+interface Answered {
+  readonly status: number;
+  readonly body: never;
+  readonly text: string;
+  readonly headers: Headers;
+}
+
+/** The rooms under test on the local table, bus and interpreter; the clock is turned by hand. */
+export async function house(
+  build: (ground: Ground, shelf: ReturnType<typeof shelfOf>) => Room[],
+  more: { tasks?: Record<string, Task>; role?: 'admin' | 'write' | 'read' } = {},
+) {
+  const folder = mkdtempSync(join(tmpdir(), 'stillflow-serving-'));
+  const world = testWorld();
+  const kept = openTable({ folder, world, noSync: true });
+  const counts = { get: 0, query: 0, commit: 0 };
+  let busy = 0;
+  let done = 0;
+  /** Counted, and known to be under way, so that the clock stands meanwhile. */
+  async function counted<T>(what: keyof typeof counts, work: () => Promise<T>): Promise<T> {
+    counts[what] += 1;
+    busy += 1;
+    try {
+      return await work();
+    } finally {
+      busy -= 1;
+      done += 1;
+    }
+  }
+  const table: Table = {
+    ...kept,
+    get: (...args) => counted('get', () => kept.get(...args)),
+    getMany: (...args) => counted('get', () => kept.getMany(...args)),
+    query: (...args) => counted('query', () => kept.query(...args)),
+    commit: (...args) => counted('commit', () => kept.commit(...args)),
+  };
+  const timers = handTimers(world);
+  const logged: Record<string, unknown>[] = [];
+  const log = (line: Record<string, unknown>) => void logged.push(line);
+  const machines = localMachines({ table, world, timers, written: WRITTEN_TEXTS, log });
+  const servers = new Map<string, Parameters<typeof memoryEndpoints>[0] extends Map<string, infer M> ? M : never>();
+  const endpoints = memoryEndpoints(servers);
+  const blobs = memoryBlobs();
+  const shelves = shelfOf(table);
+  const ground = {
+    world,
+    table,
+    blobs: blobs.port,
+    machines,
+    endpoints: endpoints.port,
+    secret: new Uint8Array(32).fill(7),
+  };
+  const rooms = build(ground, shelves);
+  const bus = openBus({
+    table: kept,
+    world,
+    followers: rooms.flatMap((room) => room.followers),
+    folders: [],
+    log,
+    later: (run, ms) => ({ cancel: timers.at(world.now() + ms, run) }),
+  });
+  const tasks = Object.assign({}, ...rooms.map((room) => room.tasks), more.tasks);
+  await machines.serve({ tasks, functions: {}, integrations: {}, workspaces: [DEFAULT_WORKSPACE] });
+  bus.start();
+  const role = more.role ?? 'admin';
+  const app = mount(
+    rooms.flatMap((room) => room.routes),
+    {
+      world,
+      guard: () => 'http://localhost',
+      authenticate: async (headers) =>
+        headers.get('x-nobody')
+          ? undefined
+          : { workspace: DEFAULT_WORKSPACE, caller: { name: 'ada', role } },
+      allow,
+      repeated: (at, retry) => kept.repeated({ ...at, retry }),
+      refused: async () => undefined,
+      log,
+    },
+  );
+
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  /** Turns the event loop, and the clock when all else stands still, until this holds. */
+  async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+    let still = 0;
+    let seen = done;
+    for (let rings = 0; rings < 200; ) {
+      if (await condition()) return;
+      await turn();
+      still = busy === 0 && seen === done ? still + 1 : 0;
+      seen = done;
+      if (still < STILL_TURNS) continue;
+      still = 0;
+      rings += 1;
+      timers.ring();
+    }
+    throw new Error(`it never came to pass; logged ${JSON.stringify(logged).slice(0, 3000)}`);
+  }
+
+  return {
+    ...ground,
+    counts,
+    servers,
+    endpointsHeld: endpoints,
+    blobsKept: blobs.kept,
+    shelf: shelves,
+    timers,
+    logged,
+    bus,
+    until,
+    turn,
+    /** Nothing is running and nothing waits to be heard. */
+    quiet: () => until(() => bus.idle() && machines.running() === 0),
+    async ask(method: string, path: string, body?: unknown, headers = {}): Promise<Answered> {
+      world.pass(1); // ids sort by time
+      const raw = typeof body === 'string' || body instanceof Uint8Array;
+      const response = await app.request(path, {
+        method,
+        headers: {
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: (raw ? body : JSON.stringify(body)) as BodyInit }),
+      });
+      const text = await response.text();
+      let read: unknown;
+      try {
+        read = JSON.parse(text);
+      } catch {
+        read = text;
+      }
+      return { status: response.status, body: read as never, text, headers: response.headers };
+    },
+    async close() {
+      await bus.stop();
+      for (let i = 0; i < 3; i += 1) await turn(); // a wake that was under way ends
+      await machines.close();
+      await kept.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+export type House = Awaited<ReturnType<typeof house>>;
+const shelfOf = shelf;
+
+/** Every execution of a written machine that has been started, from its records' names. */
+export async function ended(machines: Machines, machine: string, execution: string) {
+  return machines.describe(call, machine, execution);
+}
