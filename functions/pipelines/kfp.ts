@@ -1,0 +1,341 @@
+import * as z from 'zod';
+import type { Pages } from '../kernel/page.ts';
+import { Problem } from '../kernel/problem.ts';
+import { bool } from '../kernel/proto.ts';
+import type { Incoming, Route } from '../kernel/route.ts';
+import { kfpMessage, kfpRoute } from '../protocols/kfp.ts';
+import { specText } from './archive.ts';
+import { type PipelineDocument, readDocument } from './document.ts';
+import {
+  ExperimentIn,
+  experimentOut,
+  ListOn,
+  listOut,
+  listQuery,
+  PipelineIn,
+  PipelinePatch,
+  pipelineOut,
+  UploadOn,
+  UploadVersionOn,
+  VersionIn,
+  VersionPatch,
+  versionOut,
+} from './kfp-wire.ts';
+import { EXPERIMENTS, PIPELINES, VERSIONS } from './listables.ts';
+import { listed } from './listing.ts';
+import { ExperimentId, LIMITS, PipelineId, PipelineName, VersionId, VersionName } from './model.ts';
+import { formFile } from './multipart.ts';
+import type { PipelinesService } from './service.ts';
+
+const BASE = '/apis/v2beta1';
+const small = { bodyBytes: 64 * 1024, timeoutSeconds: 30 };
+const none = { bodyBytes: 0, timeoutSeconds: 30 };
+const spec = { bodyBytes: 16 * 2 ** 20, timeoutSeconds: 60 };
+const upload = { bodyBytes: LIMITS.uploadBytes + 2 ** 20, timeoutSeconds: 120 };
+const output = z.record(z.string(), z.unknown());
+const nothing = z.object({});
+const done = () => ({});
+
+/** Experiments, pipelines and versions. Source: kfp.md section 1.2; backend/api/v2beta1/*.proto. */
+export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Route[] {
+  return [
+    kfpRoute('GET', `${BASE}/healthz`, 'pipelines:read', {
+      input: kfpMessage({}),
+      output,
+      resource: () => 'pipelines/health',
+      limits: none,
+      open: true,
+      run: () => ({ multi_user: false, pipeline_store: 'database' }),
+    }),
+    ...experimentRoutes(),
+    ...pipelineRoutes(),
+    ...versionRoutes(),
+    ...uploadRoutes(),
+  ];
+
+  function experimentRoutes(): Route[] {
+    const input = kfpMessage({ experiment_id: ExperimentId });
+    const resource = ({ experiment_id }: { experiment_id: string }) =>
+      `pipelines/experiments/${experiment_id}`;
+    const one = `${BASE}/experiments/{experiment_id}`;
+    return [
+      kfpRoute('GET', `${BASE}/experiments`, 'pipelines:read', {
+        input: kfpMessage(ListOn),
+        output,
+        resource: () => 'pipelines/experiments',
+        limits: none,
+        run: async (call, asked) => {
+          const all = await catalog.listExperiments(call);
+          const page = listed(call, pages, EXPERIMENTS, '', listQuery(asked), all);
+          return listOut('experiments', page, experimentOut);
+        },
+      }),
+      kfpRoute('POST', `${BASE}/experiments`, 'pipelines:write', {
+        input: ExperimentIn,
+        output,
+        resource: () => 'pipelines/experiments',
+        limits: small,
+        retry: 'natural', // the name is taken once
+        run: async (call, { display_name, description }) =>
+          experimentOut(await catalog.createExperiment(call, display_name, description)),
+      }),
+      kfpRoute('GET', one, 'pipelines:read', {
+        input,
+        output,
+        resource,
+        limits: none,
+        run: async (call, { experiment_id }) =>
+          experimentOut(await catalog.getExperiment(call, experiment_id)),
+      }),
+      kfpRoute('DELETE', one, 'pipelines:write', {
+        input,
+        output: nothing,
+        resource,
+        limits: none,
+        retry: 'natural',
+        run: (call, { experiment_id }) => catalog.deleteExperiment(call, experiment_id).then(done),
+      }),
+      kfpRoute('POST', `${one}:archive`, 'pipelines:write', {
+        input,
+        output: nothing,
+        resource,
+        limits: small,
+        retry: 'natural',
+        run: (call, { experiment_id }) =>
+          catalog.storeExperiment(call, experiment_id, 'ARCHIVED').then(done),
+      }),
+      kfpRoute('POST', `${one}:unarchive`, 'pipelines:write', {
+        input,
+        output: nothing,
+        resource,
+        limits: small,
+        retry: 'natural',
+        run: (call, { experiment_id }) =>
+          catalog.storeExperiment(call, experiment_id, 'AVAILABLE').then(done),
+      }),
+    ];
+  }
+
+  function pipelineRoutes(): Route[] {
+    const one = `${BASE}/pipelines/{pipeline_id}`;
+    const input = kfpMessage({ pipeline_id: PipelineId });
+    const resource = ({ pipeline_id }: { pipeline_id: string }) => `pipelines/${pipeline_id}`;
+    return [
+      kfpRoute('GET', `${BASE}/pipelines`, 'pipelines:read', {
+        input: kfpMessage(ListOn),
+        output,
+        resource: () => 'pipelines',
+        limits: none,
+        run: async (call, asked) => {
+          const all = await catalog.listPipelines(call);
+          const page = listed(call, pages, PIPELINES, '', listQuery(asked), all);
+          return listOut('pipelines', page, pipelineOut);
+        },
+      }),
+      kfpRoute('POST', `${BASE}/pipelines`, 'pipelines:write', {
+        input: PipelineIn,
+        output,
+        resource: () => 'pipelines',
+        limits: small,
+        retry: 'natural',
+        run: async (call, asked) =>
+          pipelineOut(await catalog.createPipeline(call, named(asked, ''))),
+      }),
+      kfpRoute('GET', `${BASE}/pipelines/names/{name}`, 'pipelines:read', {
+        input: kfpMessage({ name: PipelineName, namespace: z.string().optional() }),
+        output,
+        resource: () => 'pipelines',
+        limits: none,
+        run: async (call, { name }) => pipelineOut(await catalog.findPipeline(call, name)),
+      }),
+      kfpRoute('GET', one, 'pipelines:read', {
+        input,
+        output,
+        resource,
+        limits: none,
+        run: async (call, { pipeline_id }) =>
+          pipelineOut(await catalog.getPipeline(call, pipeline_id)),
+      }),
+      kfpRoute('PATCH', one, 'pipelines:write', {
+        input: PipelinePatch,
+        output,
+        resource,
+        limits: small,
+        retry: 'natural',
+        run: async (call, { pipeline_id, display_name, description, tags }) =>
+          pipelineOut(
+            await catalog.changePipeline(call, pipeline_id, {
+              displayName: display_name,
+              description,
+              tags,
+            }),
+          ),
+      }),
+      kfpRoute('DELETE', one, 'pipelines:write', {
+        input: kfpMessage({ pipeline_id: PipelineId, cascade: bool().default(false) }),
+        output: nothing,
+        resource,
+        limits: none,
+        retry: 'natural',
+        run: (call, { pipeline_id, cascade }) =>
+          catalog.deletePipeline(call, pipeline_id, cascade).then(done),
+      }),
+    ];
+  }
+
+  function versionRoutes(): Route[] {
+    const all = `${BASE}/pipelines/{pipeline_id}/versions`;
+    const one = `${all}/{pipeline_version_id}`;
+    const input = kfpMessage({ pipeline_id: PipelineId, pipeline_version_id: VersionId });
+    const resource = ({ pipeline_id }: { pipeline_id: string }) => `pipelines/${pipeline_id}`;
+    return [
+      kfpRoute('GET', all, 'pipelines:read', {
+        input: kfpMessage({ ...ListOn, pipeline_id: PipelineId }),
+        output,
+        resource,
+        limits: none,
+        run: async (call, { pipeline_id, ...asked }) => {
+          await catalog.getPipeline(call, pipeline_id);
+          const found = await catalog.listVersions(call, pipeline_id);
+          const page = listed(call, pages, VERSIONS, pipeline_id, listQuery(asked), found);
+          const shown = await Promise.all(
+            page.items.map(async (version) =>
+              versionOut(version, await catalog.document(call, version)),
+            ),
+          );
+          return listOut('pipeline_versions', { ...page, items: shown }, (version) => version);
+        },
+      }),
+      kfpRoute('POST', all, 'pipelines:write', {
+        input: VersionIn,
+        output,
+        resource,
+        limits: spec,
+        retry: 'natural',
+        run: async (call, asked) => {
+          if (!asked.pipeline_spec)
+            throw new Problem(
+              asked.package_url ? 'unsupported' : 'invalid',
+              asked.package_url
+                ? 'package_url is not fetched: upload the file to /apis/v2beta1/pipelines/upload_version.'
+                : 'Invalid input error: pipeline_spec: is required; or upload a file to pipelines/upload_version.',
+              { field: 'pipeline_spec' },
+            );
+          const wanted = { ...named(asked, ''), ...sourced(asked.code_source_url) };
+          const document = { pipeline: asked.pipeline_spec };
+          const version = await catalog.createVersion(call, asked.pipeline_id, wanted, document);
+          return versionOut(version, document);
+        },
+      }),
+      kfpRoute('GET', one, 'pipelines:read', {
+        input,
+        output,
+        resource,
+        limits: none,
+        run: async (call, { pipeline_id, pipeline_version_id }) => {
+          const version = await catalog.getVersion(call, pipeline_id, pipeline_version_id);
+          return versionOut(version, await catalog.document(call, version));
+        },
+      }),
+      kfpRoute('PATCH', one, 'pipelines:write', {
+        input: VersionPatch,
+        output,
+        resource,
+        limits: small,
+        retry: 'natural',
+        run: async (
+          call,
+          { pipeline_id, pipeline_version_id, display_name, description, tags },
+        ) => {
+          const change = { displayName: display_name, description, tags };
+          const version = await catalog.changeVersion(
+            call,
+            pipeline_id,
+            pipeline_version_id,
+            change,
+          );
+          return versionOut(version, await catalog.document(call, version));
+        },
+      }),
+      kfpRoute('DELETE', one, 'pipelines:write', {
+        input,
+        output: nothing,
+        resource,
+        limits: none,
+        retry: 'natural',
+        run: (call, { pipeline_id, pipeline_version_id }) =>
+          catalog.deleteVersion(call, pipeline_id, pipeline_version_id).then(done),
+      }),
+    ];
+  }
+
+  function uploadRoutes(): Route[] {
+    return [
+      kfpRoute('POST', `${BASE}/pipelines/upload`, 'pipelines:write', {
+        input: UploadOn,
+        output,
+        resource: () => 'pipelines',
+        limits: upload,
+        retry: 'natural',
+        rawBody: true,
+        run: async (call, asked, incoming) => {
+          const { file, document } = await uploaded(incoming);
+          const wanted = { ...named(asked, file, PipelineName), ...sourced(asked.code_source_url) };
+          return pipelineOut(await catalog.createPipeline(call, wanted, document));
+        },
+      }),
+      kfpRoute('POST', `${BASE}/pipelines/upload_version`, 'pipelines:write', {
+        input: UploadVersionOn,
+        output,
+        resource: ({ pipelineid }) => `pipelines/${pipelineid}`,
+        limits: upload,
+        retry: 'natural',
+        rawBody: true,
+        run: async (call, asked, incoming) => {
+          await catalog.getPipeline(call, asked.pipelineid);
+          const { file, document } = await uploaded(incoming);
+          const wanted = { ...named(asked, file, VersionName), ...sourced(asked.code_source_url) };
+          return versionOut(
+            await catalog.createVersion(call, asked.pipelineid, wanted, document),
+            document,
+          );
+        },
+      }),
+    ];
+  }
+}
+
+async function uploaded(incoming: Incoming): Promise<{ file: string; document: PipelineDocument }> {
+  const { name, bytes } = await formFile(
+    incoming.headers.get('content-type'),
+    incoming.stream(),
+    'uploadfile',
+    { fileBytes: LIMITS.uploadBytes, parts: LIMITS.formParts },
+  );
+  return { file: name, document: readDocument(await specText(bytes)) };
+}
+
+const sourced = (codeSourceUrl: string | undefined) => (codeSourceUrl ? { codeSourceUrl } : {});
+
+/** `name`, else `display_name`, else the file's name. Source: kfp.md section 1.5, upload. */
+function named(
+  asked: {
+    name?: string | undefined;
+    display_name?: string | undefined;
+    description: string;
+    tags: Record<string, string>;
+  },
+  file: string,
+  schema: z.ZodType<string> = PipelineName,
+) {
+  const name = asked.name ?? asked.display_name ?? file;
+  const read = schema.safeParse(name);
+  if (!read.success)
+    throw new Problem(
+      'invalid',
+      `Invalid input error: name: ${read.error.issues[0]?.message ?? 'is missing'}.`,
+      { field: 'name' },
+    );
+  const { description, tags } = asked;
+  return { name, displayName: asked.display_name ?? name, description, tags };
+}
