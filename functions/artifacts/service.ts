@@ -39,10 +39,13 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
       limit: ARTIFACT_LIMITS.page,
       ...(after === undefined ? {} : { after }),
     });
-    const below = (path: string) => (path.startsWith(prefix) ? path.slice(prefix.length) : path);
     const entries: Entry[] = [
-      ...found.folders.map((path) => ({ path: below(path).replace(/\/$/, ''), isDir: true })),
-      ...found.blobs.map(({ path, sizeBytes }) => ({ path: below(path), isDir: false, sizeBytes })),
+      ...found.folders.map((name) => ({ path: name.replace(/\/$/, ''), isDir: true })),
+      ...found.blobs.map(({ path, sizeBytes }) => ({
+        path: path.slice(prefix.length),
+        isDir: false,
+        sizeBytes,
+      })),
     ];
     return { entries, next: found.next };
   };
