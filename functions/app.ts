@@ -4,7 +4,17 @@ import type { Hallway, Identity } from './kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from './kernel/ids.ts';
 import type { Route } from './kernel/route.ts';
 import type { Folder, Follower, Platform, Task } from './platform/ports.ts';
+import { openapiRoute } from './protocols/openapi.ts';
 import type { Room } from './room.ts';
+import {
+  groundRooms,
+  loopsOver,
+  pipelinesOver,
+  registryOver,
+  type Steps,
+  servingOver,
+  triggersOver,
+} from './wire.ts';
 import { checkTenant, tokenOf } from './workspaces/credential.ts';
 import { workspacesRoom } from './workspaces/index.ts';
 
@@ -21,13 +31,22 @@ export interface App {
   hallway(nobody: Identity | undefined): Omit<Hallway, 'guard' | 'log'>;
 }
 
-export function buildApp(platform: Platform): App {
+export type BuiltApp = ReturnType<typeof buildApp>;
+
+export function buildApp(platform: Platform, steps: Steps) {
   const workspaces = workspacesRoom(platform);
-  const rooms = { workspaces } satisfies Record<string, Room>;
+  const ground = groundRooms(platform);
+  const registry = registryOver(platform, ground);
+  const pipelines = pipelinesOver(platform, ground, steps);
+  const serving = servingOver(platform, ground, registry.service);
+  const triggers = triggersOver(platform, pipelines.service);
+  const loops = loopsOver(platform, ground, registry.service, pipelines.service);
+  const rooms = { workspaces, ...ground, registry, pipelines, serving, triggers, loops };
   const all: Room[] = Object.values(rooms);
-  return {
+  const routes = all.flatMap((room) => room.routes);
+  const app: App & { rooms: typeof rooms } = {
     rooms,
-    routes: all.flatMap((room) => room.routes),
+    routes: [...routes, openapiRoute(routes)],
     followers: all.flatMap((room) => room.followers),
     tasks: Object.assign({}, ...all.map((room) => room.tasks)),
     folders: all.flatMap((room) => room.folders),
@@ -58,4 +77,5 @@ export function buildApp(platform: Platform): App {
         }),
     }),
   };
+  return app;
 }

@@ -1,8 +1,8 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { buildApp } from '../functions/app.ts';
-import type { Identity } from '../functions/kernel/hallway.ts';
+import { type BuiltApp, buildApp } from '../functions/app.ts';
+import type { Hallway, Identity } from '../functions/kernel/hallway.ts';
 import { mount } from '../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../functions/kernel/ids.ts';
 import type { World } from '../functions/kernel/world.ts';
@@ -45,44 +45,57 @@ export const realWorld: World = {
 export async function start(options: StartOptions): Promise<Started> {
   const data = resolve(options.data);
   const lock = takeLock(data);
+  const undo: (() => Promise<void> | void)[] = [() => lock.release()];
+  const stop = async () => {
+    for (const step of undo.reverse()) await step();
+  };
   try {
-    const loopback = LOOPBACK.has(options.host);
-    const platform = openPlatform({ data, world: realWorld, log: options.log });
-    const app = buildApp(platform);
-    const needsToken = options.auth || !loopback;
-    if (needsToken && !(await app.hasToken()))
-      throw new Error(
-        `${loopback ? '--auth' : `--host ${options.host}`} asks for a token and there is none: run 'stillflow token create --name me --role admin --data ${options.data}' first`,
-      );
-    const operator = Buffer.from(randomBytes(32)).toString('base64url');
-    writeFileSync(join(data, OPERATOR_FILE), operator, { mode: 0o600 });
-    const steps = app.hallway(needsToken ? undefined : SELF);
-    const hallway = {
-      ...steps,
-      authenticate: async (headers: Headers) =>
-        sameText(headers.get('authorization'), `Bearer ${operator}`)
-          ? SELF
-          : steps.authenticate(headers),
-      guard: guard([...options.hosts, ...(loopback ? [] : [options.host])]),
-      log: options.log,
-    };
-    const server = mount([...app.routes, ...platform.routes], hallway);
-    const listening = await bind((request) => server.fetch(request), options);
-    platform.run(app, listening.url);
+    // The address is part of the platform (signed URLs, steps), so it is taken before anything can answer on it.
+    const ready = Promise.withResolvers<Fetch>();
+    let answer: Fetch = async (request) => (await ready.promise)(request);
+    const listening = await bind((request) => answer(request), options);
+    const platform = openPlatform({ data, world: realWorld, url: listening.url, log: options.log });
+    undo.push(
+      () => platform.close(),
+      () => listening.close(),
+    );
+    const app = buildApp(platform, platform.steps);
+    const server = mount(app.routes, await hallwayOf(app, data, options));
+    undo.splice(1, 0, () => rmSync(join(data, OPERATOR_FILE), { force: true }));
+    answer = (request) =>
+      request.url.includes('/blobs/') ? serveBlob(request) : server.fetch(request);
+    const serveBlob = async (request: Request) =>
+      (await platform.blobs.serve(request)) ?? server.fetch(request);
+    ready.resolve(answer);
+    await platform.run(app);
     lock.publish(listening.url);
-    return {
-      url: listening.url,
-      async stop() {
-        await listening.close();
-        await platform.close();
-        rmSync(join(data, OPERATOR_FILE), { force: true });
-        lock.release();
-      },
-    };
+    return { url: listening.url, stop };
   } catch (error) {
-    lock.release();
+    await stop();
     throw error;
   }
+}
+
+/** On loopback whoever asks is this machine's own user, unless `--auth`; anywhere else a token is asked for. */
+async function hallwayOf(app: BuiltApp, data: string, options: StartOptions): Promise<Hallway> {
+  const loopback = LOOPBACK.has(options.host);
+  const needsToken = options.auth || !loopback;
+  if (needsToken && !(await app.hasToken()))
+    throw new Error(
+      `${loopback ? '--auth' : `--host ${options.host}`} asks for a token and there is none: run 'stillflow token create --name me --role admin --data ${options.data}' first`,
+    );
+  const operator = Buffer.from(randomBytes(32)).toString('base64url');
+  writeFileSync(join(data, OPERATOR_FILE), operator, { mode: 0o600 });
+  const steps = app.hallway(needsToken ? undefined : SELF);
+  return {
+    ...steps,
+    authenticate: async (headers) =>
+      sameText(headers.get('authorization'), `Bearer ${operator}`)
+        ? SELF
+        : steps.authenticate(headers),
+    guard: guard([...options.hosts, ...(loopback ? [] : [options.host])]),
+    log: options.log,
+  };
 }
 
 function sameText(given: string | null, held: string): boolean {
@@ -90,11 +103,10 @@ function sameText(given: string | null, held: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
+type Fetch = (request: Request) => Response | Promise<Response>;
+
 /** An explicitly named busy port is an error; the default moves on by one (macOS keeps 5000 for itself). */
-async function bind(
-  fetch: (request: Request) => Response | Promise<Response>,
-  options: StartOptions,
-) {
+async function bind(fetch: Fetch, options: StartOptions) {
   if (options.port !== undefined) return listen(fetch, options.host, options.port);
   try {
     return await listen(fetch, options.host, 5000);

@@ -1,11 +1,31 @@
 import * as z from 'zod';
 import type { Route } from '../kernel/route.ts';
+import { apiRoute } from './api.ts';
+
+const VERSION = '0.1.0';
 
 type Schema = Record<string, unknown>;
 
 function schemaOf(type: z.ZodType, io: 'input' | 'output'): Schema {
   const { $schema: _, ...schema } = z.toJSONSchema(type, { io, unrepresentable: 'any' }) as Schema;
   return schema;
+}
+
+/** `/openapi.json` over these routes; written when first asked for. */
+export function openapiRoute(routes: readonly Route[]): Route {
+  let written: Record<string, unknown> | undefined;
+  return apiRoute('GET', '/openapi.json', 'workspaces:read', {
+    input: z.object({}),
+    output: z.record(z.string(), z.unknown()),
+    resource: () => 'openapi',
+    limits: { bodyBytes: 0, timeoutSeconds: 10 },
+    open: true,
+    summary: 'This API, in OpenAPI 3.1',
+    run: () => {
+      written ??= openapi(routes, VERSION);
+      return written;
+    },
+  });
 }
 
 /** OpenAPI 3.1 of a route table: what the routes declare, and nothing written a second time. */

@@ -1,0 +1,106 @@
+import { artifactsRoom } from './artifacts/index.ts';
+import type { Call } from './kernel/call.ts';
+import { Problem } from './kernel/problem.ts';
+import { loopsRoom } from './loops/index.ts';
+import { type PipelinesParts, type PipelinesService, pipelinesRoom } from './pipelines/index.ts';
+import type { Platform } from './platform/ports.ts';
+import { type RegistryService, registryRoom } from './registry/index.ts';
+import { servingRoom } from './serving/index.ts';
+import { trackingRoom } from './tracking/index.ts';
+import type { RunId } from './tracking/model.ts';
+import { pipelineRuns, triggersRoom } from './triggers/index.ts';
+
+/**
+ * How rooms get what they ask of the rooms below. A Lambda imports only the function of its own room, so what that
+ * room does not stand on never enters its bundle.
+ */
+export function groundRooms(platform: Platform) {
+  const artifacts = artifactsRoom(platform, (call, runId) =>
+    tracking.service.artifactUri(call, runId as RunId),
+  );
+  const tracking: ReturnType<typeof trackingRoom> = trackingRoom(platform, artifacts.service, {
+    multipartUploads: true,
+    multipartDownloads: true,
+  });
+  return { artifacts, tracking };
+}
+type Ground = ReturnType<typeof groundRooms>;
+
+export function registryOver(platform: Platform, { artifacts, tracking }: Ground) {
+  const { models } = tracking;
+  return registryRoom(
+    platform,
+    {
+      runRoot: (call, runId) => tracking.service.artifactUri(call, runId as RunId),
+      model: (call, id) => unlessMissing(models.get(call, id)),
+      modelOfRun: async (call, runId, name) => (await models.ofRun(call, runId as RunId, name))[0],
+      noteVersion: async (call, id, version) => void (await models.noteVersion(call, id, version)),
+      pathOf: (call, uri) => artifacts.service.at(call, uri),
+      locate: (call, uri) => artifacts.service.locate(call, uri),
+    },
+    (call, rootUri, path, incoming) => artifacts.service.send(call, rootUri, path, incoming),
+  );
+}
+
+export function servingOver(platform: Platform, { artifacts }: Ground, registry: RegistryService) {
+  const aliased = (call: Call, name: string, alias: string) =>
+    registry.resolveAlias(call, name, alias);
+  return servingRoom(platform, {
+    async version(call, name, version) {
+      const { uri } = await registry.getVersion(call, name, version);
+      return { name, version, source: uri };
+    },
+    async aliased(call, name, alias) {
+      const found = await aliased(call, name, alias);
+      if (!found) throw new Problem('missing', `Model ${name} has no alias '${alias}'.`);
+      return { name, version: found.version, source: found.uri };
+    },
+    locate(call, source) {
+      const uri = artifacts.service.locate(call, source);
+      if (uri === undefined)
+        throw new Problem(
+          'unsupported',
+          `The model's files at '${source}' are not in this workspace's storage.`,
+        );
+      return uri;
+    },
+  });
+}
+
+/** What of the pipelines room differs between the worlds. */
+export type Steps = Pick<PipelinesParts, 'runsImage' | 'stepToken'>;
+
+export function pipelinesOver(platform: Platform, { tracking }: Ground, steps: Steps) {
+  return pipelinesRoom(platform, { tracking: tracking.service, ...steps });
+}
+
+export function triggersOver(platform: Platform, pipelines: PipelinesService) {
+  return triggersRoom(platform, pipelineRuns(pipelines));
+}
+
+export function loopsOver(
+  platform: Platform,
+  { tracking }: Ground,
+  registry: RegistryService,
+  pipelines: PipelinesService,
+) {
+  return loopsRoom(platform, {
+    runs: pipelineRuns(pipelines),
+    models: {
+      version: (call, name, version) => registry.getVersion(call, name, version),
+      aliased: (call, name, alias) => unlessMissing(registry.resolveAlias(call, name, alias)),
+      setAlias: (call, alias) => registry.setAlias(call, alias),
+    },
+    async metric(call, runId, metric) {
+      const run = await unlessMissing(tracking.service.getRun(call, runId as RunId));
+      const value = run?.metrics.find(({ key }) => key === metric)?.value;
+      return value !== undefined && Number.isFinite(value) ? value : undefined;
+    },
+  });
+}
+
+const unlessMissing = <T>(answer: Promise<T>): Promise<T | undefined> =>
+  answer.catch((error: unknown) => {
+    if (error instanceof Problem && error.code === 'missing') return undefined;
+    throw error;
+  });
