@@ -36,6 +36,7 @@ import {
   settleDurably,
   stateOf,
   statesOf,
+  wrongValue,
 } from './strand.ts';
 
 /** Where a state leads: on to another, or out of the scope with its output. */
@@ -123,11 +124,7 @@ async function leave(
 async function choose(strand: Strand, state: ChoiceState): Promise<Outcome> {
   for (const rule of state.Choices) {
     const holds = await fill(strand, rule.Condition, 'Condition', statesOf(strand));
-    if (typeof holds !== 'boolean')
-      throw new MachineError(
-        'States.QueryEvaluationError',
-        `The Condition of the state '${strand.position.state}' gave ${JSON.stringify(holds).slice(0, 100)}, not true or false.`,
-      );
+    if (typeof holds !== 'boolean') throw wrongValue(strand, 'Condition', holds);
     if (holds) return leave(strand, { ...rule, Type: 'Choice' }, strand.data, {});
   }
   if (state.Default === undefined)
@@ -149,20 +146,15 @@ async function wait(strand: Strand, state: WaitState) {
 }
 
 async function waitUntil(strand: Strand, state: WaitState): Promise<number> {
-  const wrong = (field: string, value: Json) =>
-    new MachineError(
-      'States.QueryEvaluationError',
-      `The ${field} of the state '${strand.position.state}' gave ${JSON.stringify(value).slice(0, 100)}.`,
-    );
   if (state.Seconds !== undefined) {
     const seconds = await fill(strand, state.Seconds, 'Seconds', statesOf(strand));
     if (!Number.isInteger(seconds) || Number(seconds) < 0 || Number(seconds) > 99_999_999)
-      throw wrong('Seconds', seconds);
+      throw wrongValue(strand, 'Seconds', seconds);
     return strand.run.engine.world.now() + Number(seconds) * 1000;
   }
   const given = await fill(strand, state.Timestamp, 'Timestamp', statesOf(strand));
   const until = typeof given === 'string' ? readTimestamp(given) : undefined;
-  if (until === undefined) throw wrong('Timestamp', given);
+  if (until === undefined) throw wrongValue(strand, 'Timestamp', given);
   return until;
 }
 
@@ -281,10 +273,7 @@ async function schedule(strand: Strand, state: TaskState) {
       ? undefined
       : await fill(strand, state.TimeoutSeconds, 'TimeoutSeconds', states);
   if (seconds !== undefined && (!Number.isInteger(seconds) || Number(seconds) < 1))
-    throw new MachineError(
-      'States.QueryEvaluationError',
-      `The TimeoutSeconds of the state '${strand.position.state}' gave ${JSON.stringify(seconds)}.`,
-    );
+    throw wrongValue(strand, 'TimeoutSeconds', seconds);
   strand.work = args;
   strand.workKept = false;
   record(strand, 'TaskScheduled', {
@@ -372,18 +361,9 @@ async function branch(strand: Strand, state: ParallelState): Promise<Json> {
 
 async function iterate(strand: Strand, state: MapState): Promise<Json> {
   if (strand.position.phase !== 'inner') {
-    const items =
-      state.Items === undefined
-        ? strand.data
-        : await fill(strand, state.Items as Json, 'Items', statesOf(strand));
-    if (!Array.isArray(items))
-      throw new MachineError(
-        'States.QueryEvaluationError',
-        `The Items of the state '${strand.position.state}' gave no list.`,
-      );
-    strand.work = items;
+    strand.work = await itemsOf(strand, state);
     strand.workKept = false;
-    record(strand, 'MapStateStarted', { length: items.length });
+    record(strand, 'MapStateStarted', { length: strand.work.length });
     move(strand, 'inner');
     settle(strand);
   }
@@ -401,15 +381,26 @@ async function iterate(strand: Strand, state: MapState): Promise<Json> {
   return runInner(strand, 'Map', inner, atOnce);
 }
 
+async function itemsOf(strand: Strand, state: MapState): Promise<Json[]> {
+  try {
+    const items =
+      state.Items === undefined
+        ? strand.data
+        : await fill(strand, state.Items as Json, 'Items', statesOf(strand));
+    if (!Array.isArray(items)) throw wrongValue(strand, 'Items', items);
+    return items;
+  } catch (error) {
+    record(strand, 'MapStateFailed', wordsOfError(error));
+    throw error;
+  }
+}
+
 async function concurrency(strand: Strand, state: MapState): Promise<number> {
   const most = LIMITS.inlineMapConcurrency;
   if (state.MaxConcurrency === undefined) return most;
   const given = await fill(strand, state.MaxConcurrency, 'MaxConcurrency', statesOf(strand));
   if (!Number.isInteger(given) || Number(given) < 0)
-    throw new MachineError(
-      'States.QueryEvaluationError',
-      `The MaxConcurrency of the state '${strand.position.state}' gave ${JSON.stringify(given)}.`,
-    );
+    throw wrongValue(strand, 'MaxConcurrency', given);
   return Number(given) === 0 ? most : Math.min(most, Number(given));
 }
 

@@ -295,6 +295,16 @@ export function evaluationFailed(strand: Strand, field: string, thrown: unknown)
   return new MachineError(thrown.error, cause);
 }
 
+/** A value that an expression may give, but not for this field. */
+export function wrongValue(strand: Strand, field: string, value: Json): MachineError {
+  const { state } = strand.position;
+  const shown = JSON.stringify(value).slice(0, 100);
+  const cause = `An error occurred while executing the state '${state}'. The field '${field}' may not be ${shown}.`;
+  const error = 'States.QueryEvaluationError';
+  record(strand, 'EvaluationFailed', { error, cause, location: field, state });
+  return new MachineError(error, cause);
+}
+
 export async function fillAssignments(
   strand: Strand,
   assignments: Assignments | undefined,
