@@ -132,7 +132,7 @@ export function runRoutes(pipelines: PipelinesService, pages: Pages): Route[] {
     }
     return {
       parameters,
-      tasks: tasks.sort((a, b) => a.startedAt - b.startedAt),
+      tasks,
       valuesOf,
       ...(run.version ? {} : { document: await pipelines.document(call, run.spec) }),
       ...(run.outputs ? { outputs: await pipelines.values(call, run.outputs) } : {}),

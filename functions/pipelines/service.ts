@@ -180,7 +180,14 @@ export function pipelinesService(
       return run;
     },
     listRuns: store.listRuns,
-    listTasks: store.listTasks,
+    /** In the plan's order: each after what it waits for. Throws `missing`. */
+    async listTasks(call: Call, id: RunId): Promise<TaskRecord[]> {
+      const run = await service.getRun(call, id);
+      const { plan } = await specs.compiled(call, run.spec);
+      const records = await store.listTasks(call, id);
+      const place = new Map(plan.tasks.map((task, index) => [task.id, index]));
+      return records.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
+    },
     values: store.values,
     document: specs.document,
 
