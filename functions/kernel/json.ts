@@ -36,6 +36,7 @@ function scan(text: string, limits: JsonLimits): { members: number; longDigits: 
   let depth = 0;
   let members = 0;
   let digits = 0;
+  let fraction = false;
   let longDigits = false;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
@@ -43,9 +44,11 @@ function scan(text: string, limits: JsonLimits): { members: number; longDigits: 
       i = endOfString(text, i);
       digits = 0;
     } else if (c >= 48 && c <= 57) {
+      if (digits === 0) fraction = text.charCodeAt(i - 1) === 46;
       digits += 1;
-      if (digits > 15) longDigits = true;
     } else {
+      // A long run of digits is an integer only if no point or exponent touches it.
+      if (digits > 15 && !fraction && c !== 46 && c !== 101 && c !== 69) longDigits = true;
       digits = 0;
       if (c === 123 || c === 91) {
         depth += 1;
@@ -59,6 +62,7 @@ function scan(text: string, limits: JsonLimits): { members: number; longDigits: 
       }
     }
   }
+  if (digits > 15 && !fraction) longDigits = true;
   return { members, longDigits };
 }
 

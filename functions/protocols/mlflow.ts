@@ -53,20 +53,20 @@ async function decode(incoming: Incoming): Promise<unknown> {
 
 /** Malformed JSON counts as an empty body, so the error names the first missing field, as in stock MLflow. */
 function parsed(text: string): Record<string, unknown> {
-  if (text === '' || !looksLikeJson(text)) return {};
-  let body = readJson(text, { exact: true });
-  if (typeof body === 'string' && looksLikeJson(body)) body = readJson(body, { exact: true }); // old clients encode twice
+  if (text === '') return {};
+  const once = unlessMalformed(text);
+  const body = typeof once === 'string' ? unlessMalformed(once) : once; // old clients encode twice
   return typeof body === 'object' && body !== null && !Array.isArray(body)
     ? (body as Record<string, unknown>)
     : {};
 }
 
-function looksLikeJson(text: string): boolean {
+function unlessMalformed(text: string): unknown {
   try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
+    return readJson(text);
+  } catch (error) {
+    if (error instanceof Problem && error.cause instanceof SyntaxError) return {};
+    throw error;
   }
 }
 
