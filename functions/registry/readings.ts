@@ -142,12 +142,13 @@ export function readings(store: RegistryStore, pages: Pages, lineage: Lineage) {
     ): Promise<Page<NamedVersion>> {
       const model = await mustHave(call, name);
       const query = { versions: model.id };
-      const before = token === undefined ? undefined : pages.open<number>(call, query, token);
-      const { versions, more } = await store.newestVersions(call, model.id, limit, before);
+      const place =
+        token === undefined ? undefined : pages.open<{ before: number }>(call, query, token);
+      const { versions, more } = await store.newestVersions(call, model.id, limit, place?.before);
       const last = versions.at(-1);
       return {
         items: await whole(call, model, versions),
-        ...(more && last ? { next: pages.seal(call, query, last.version) } : {}),
+        ...(more && last ? { next: pages.seal(call, query, { before: last.version }) } : {}),
       };
     },
 
