@@ -59,6 +59,7 @@ export function servingService(parts: ServingParts) {
 
   async function deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
     const wanted = await resolveModel(models, call, asked.model);
+    await models.locate(call, wanted.source); // what cannot be served is refused now
     const before = await store.find(call, name);
     if (!before) await roomForOneMore(call);
     const same = before !== undefined && serves(before, asked, wanted);
@@ -122,7 +123,8 @@ export function servingService(parts: ServingParts) {
   return {
     /**
      * Makes the endpoint, or changes what it serves. Asking for what it serves already changes nothing.
-     * Throws `missing` for a model version or alias that does not exist, `exhausted` beyond the limit.
+     * Throws `missing` for a model version or alias that does not exist, `unsupported` for one whose files lie nowhere
+     * that a model server reads, `exhausted` beyond the limit.
      */
     async deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
       const after = await inTurn(call, name, () => deploy(call, name, asked));

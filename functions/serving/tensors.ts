@@ -34,7 +34,7 @@ const RequestTensor = z.object({
   shape: z.array(z.unknown()),
   datatype: z.string(),
   parameters: z.record(z.string(), z.unknown()).nullish(),
-  data: z.unknown(),
+  data: z.unknown().optional(),
 });
 /** The body of `POST /v2/models/{m}/infer`. Tensors are read one by one, so that a problem names its tensor. */
 export const InferRequest = z.object({

@@ -129,7 +129,9 @@ export const RuleAsked = z.strictObject({
 });
 export type RuleAsked = z.infer<typeof RuleAsked>;
 
-export const Rule = RuleAsked.extend({
+/** As it lies in the table, beside its key. */
+export const Rule = z.object({
+  ...RuleAsked.shape,
   name: z.string(),
   generation: z.int(),
   createdAt: z.number(),

@@ -16,7 +16,8 @@ beforeEach(async () => {
 });
 afterEach(() => home.close());
 
-const put = (model: string, more = {}) => home.ask('PUT', '/api/endpoints/shop', { model, ...more });
+const put = (model: string, more = {}) =>
+  home.ask('PUT', '/api/endpoints/shop', { model, ...more });
 const look = () => home.ask('GET', '/api/endpoints/shop').then(({ body }) => body as Shown);
 const predicted = async () =>
   (await home.ask('POST', '/endpoints/shop/invocations', { inputs: [1] })).text;
@@ -290,9 +291,27 @@ describe('bad input changes nothing', () => {
     ['PUT', '/api/endpoints/shop', { model: 'churn' }, 400, 'model'],
     ['PUT', '/api/endpoints/shop', { model: 'models:/churn/0' }, 400, 'model'],
     ['PUT', '/api/endpoints/shop', { model: 'models:/../x/1' }, 400, 'model'],
-    ['PUT', '/api/endpoints/shop', { model: 'models:/churn/1', scale: { minimum: -1 } }, 400, 'scale.minimum'],
-    ['PUT', '/api/endpoints/shop', { model: 'models:/churn/1', scale: { minimum: 2 } }, 400, 'scale.minimum'],
-    ['PUT', '/api/endpoints/shop', { model: 'models:/churn/1', sampleRate: 1.5 }, 400, 'sampleRate'],
+    [
+      'PUT',
+      '/api/endpoints/shop',
+      { model: 'models:/churn/1', scale: { minimum: -1 } },
+      400,
+      'scale.minimum',
+    ],
+    [
+      'PUT',
+      '/api/endpoints/shop',
+      { model: 'models:/churn/1', scale: { minimum: 2 } },
+      400,
+      'scale.minimum',
+    ],
+    [
+      'PUT',
+      '/api/endpoints/shop',
+      { model: 'models:/churn/1', sampleRate: 1.5 },
+      400,
+      'sampleRate',
+    ],
     ['PUT', '/api/endpoints/shop', { model: 'models:/churn/1', extra: 1 }, 400, ''],
     ['PUT', '/api/endpoints/-x', { model: 'models:/churn/1' }, 400, 'name'],
     ['PUT', '/api/endpoints/..%2fx', { model: 'models:/churn/1' }, 400, 'name'],

@@ -95,7 +95,6 @@ export function memoryEndpoints(models: Map<string, Model>) {
     setSlow: (now: boolean) => {
       slow = now;
     },
-    live: (name: string) =>
-      [...held].find(([key]) => key.endsWith(`-${name}`))?.[1].live?.modelUri,
+    live: (name: string) => [...held].find(([key]) => key.endsWith(`-${name}`))?.[1].live?.modelUri,
   };
 }

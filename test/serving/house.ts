@@ -6,7 +6,7 @@ import { mount } from '../../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../../functions/kernel/ids.ts';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
-import type { Blobs, Machines, Table, Task } from '../../functions/platform/ports.ts';
+import type { Blobs, Table, Task } from '../../functions/platform/ports.ts';
 import type { Room } from '../../functions/room.ts';
 import type { ServedVersion } from '../../functions/serving/model.ts';
 import { openBus } from '../../local/bus.ts';
@@ -136,7 +136,10 @@ export async function house(
   const logged: Record<string, unknown>[] = [];
   const log = (line: Record<string, unknown>) => void logged.push(line);
   const machines = localMachines({ table, world, timers, written: WRITTEN_TEXTS, log });
-  const servers = new Map<string, Parameters<typeof memoryEndpoints>[0] extends Map<string, infer M> ? M : never>();
+  const servers = new Map<
+    string,
+    Parameters<typeof memoryEndpoints>[0] extends Map<string, infer M> ? M : never
+  >();
   const endpoints = memoryEndpoints(servers);
   const blobs = memoryBlobs();
   const shelves = shelfOf(table);
@@ -229,19 +232,17 @@ export async function house(
       }
       return { status: response.status, body: read as never, text, headers: response.headers };
     },
+    /** Throws if any follower gave an event up. */
     async close() {
+      const letters = bus.letters().map(({ follower, error }) => `${follower}: ${error}`);
       await bus.stop();
       for (let i = 0; i < 3; i += 1) await turn(); // a wake that was under way ends
       await machines.close();
       await kept.close();
       rmSync(folder, { recursive: true, force: true });
+      if (letters.length) throw new Error(letters.join('\n'));
     },
   };
 }
 export type House = Awaited<ReturnType<typeof house>>;
 const shelfOf = shelf;
-
-/** Every execution of a written machine that has been started, from its records' names. */
-export async function ended(machines: Machines, machine: string, execution: string) {
-  return machines.describe(call, machine, execution);
-}

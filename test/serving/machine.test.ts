@@ -1,8 +1,13 @@
 import { readFileSync } from 'node:fs';
-import validator from 'asl-validator';
+import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { readMachine } from '../../local/asl/check.ts';
 import { PASSING_ERRORS, RESOURCES } from '../../statemachines/resources.ts';
+
+/** The package has no types of its own. */
+const validator = createRequire(import.meta.url)('asl-validator') as (
+  definition: unknown,
+) => unknown;
 
 describe.each(['deploy-endpoint', 'retraining'])('%s.asl.json', (name) => {
   const text = readFileSync(`statemachines/${name}.asl.json`, 'utf8');
