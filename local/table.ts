@@ -1,6 +1,7 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Call } from '../functions/kernel/call.ts';
 import { type ChainHead, type Event, type Told, tell } from '../functions/kernel/event.ts';
+import { Problem } from '../functions/kernel/problem.ts';
 import type { World } from '../functions/kernel/world.ts';
 import {
   type CommitOptions,
@@ -185,14 +186,22 @@ export function openTable(options: LocalTableOptions): LocalTable {
     },
 
     async commit(call, writes, event, commitOptions: CommitOptions = {}) {
-      const checked = checkedWrites(writes, event);
-      const outcome = await root.transaction(() => {
-        try {
-          return { told: apply(call, checked, event, commitOptions.counted ?? false) };
-        } catch (error) {
-          return { error };
-        }
-      });
+      const counted = commitOptions.counted ?? false;
+      const checked = checkedWrites(call, writes, event, counted);
+      const outcome = await root
+        .transaction(() => {
+          try {
+            return { told: apply(call, checked, event, counted) };
+          } catch (error) {
+            return { error };
+          }
+        })
+        .catch((cause) => {
+          throw new Problem('unavailable', 'The store cannot be written now.', {
+            cause,
+            retryAfterSeconds: 5,
+          });
+        });
       if ('error' in outcome) throw outcome.error;
       if (outcome.told > 0) notify();
       if (++commits % SWEEP_EVERY_COMMITS === 0) await sweep();

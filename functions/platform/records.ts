@@ -75,9 +75,19 @@ function whyNoKey({ pk, sk }: Key): string | undefined {
  * The writes as they will be stored: undefined attributes dropped, -0 as 0. Throws `invalid` for text or numbers that
  * cannot be stored, `too_large`, and a plain Error for what only a mistake in our code can ask.
  */
-export function checkedWrites(writes: readonly Write[], event: Event | undefined): Write[] {
-  if (writes.length > MAX_WRITES)
-    throw new Error(`A commit of ${writes.length} writes; at most ${MAX_WRITES}.`);
+export function checkedWrites(
+  call: Call,
+  writes: readonly Write[],
+  event: Event | undefined,
+  counted: boolean,
+): Write[] {
+  // DynamoDB takes 100: beside the writes go the entry and its head, the counter and the retry key.
+  const most = Math.min(
+    MAX_WRITES,
+    100 - (event ? 2 : 0) - (event && call.retry ? 1 : 0) - +counted,
+  );
+  if (writes.length > most)
+    throw new Error(`A commit of ${writes.length} writes; at most ${most}.`);
   if (writes.length === 0 && !event) throw new Error('A commit of nothing.');
   const seen = new Set<string>();
   let total = event ? eventBytes(event) : 0;

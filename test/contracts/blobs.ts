@@ -86,7 +86,9 @@ export function blobsContract({ on, open, runs, skip = {} }: BlobsSuite) {
         });
       const head = await blobs.put(call, 'streamed', pieces());
       expect(head.sizeBytes).toBe(14_000_000);
-      expect(await read(call, 'streamed')).toEqual(Buffer.concat(Array(20).fill(chunk)));
+      expect((await read(call, 'streamed'))?.equals(Buffer.concat(Array(20).fill(chunk)))).toBe(
+        true,
+      );
       left = 20;
       await expect(blobs.put(call, 'broken', pieces(3))).rejects.toThrow();
       left = 20;
@@ -275,7 +277,7 @@ export function blobsContract({ on, open, runs, skip = {} }: BlobsSuite) {
       expect(await blobs.head(call, path)).toBeUndefined();
       const head = await blobs.completeUpload(call, path, upload, parts);
       expect(head).toMatchObject({ path, sizeBytes: 10 * MB + 4 });
-      expect(await read(call, path)).toEqual(Buffer.concat(bodies));
+      expect((await read(call, path))?.equals(Buffer.concat(bodies))).toBe(true);
       await blobs.abortUpload(call, path, upload);
       await expect(blobs.completeUpload(call, path, upload, parts)).rejects.toMatchObject({
         code: 'missing',
