@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { allow } from '../../functions/governance/policy.ts';
+import type { Event } from '../../functions/kernel/event.ts';
 import { mount } from '../../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../../functions/kernel/ids.ts';
 import type { Json } from '../../functions/kernel/json.ts';
@@ -111,6 +112,7 @@ export async function house(
   const folder = mkdtempSync(join(tmpdir(), 'stillflow-serving-'));
   const world = testWorld();
   const kept = openTable({ folder, world, noSync: true });
+  const listeners: ((event: Event | undefined) => Promise<void>)[] = [];
   const counts = { get: 0, query: 0, commit: 0 };
   let busy = 0;
   let done = 0;
@@ -130,7 +132,11 @@ export async function house(
     get: (...args) => counted('get', () => kept.get(...args)),
     getMany: (...args) => counted('get', () => kept.getMany(...args)),
     query: (...args) => counted('query', () => kept.query(...args)),
-    commit: (...args) => counted('commit', () => kept.commit(...args)),
+    commit: (...args) =>
+      counted('commit', async () => {
+        await kept.commit(...args);
+        for (const listener of listeners) await listener(args[2]);
+      }),
   };
   const timers = handTimers(world);
   const logged: Record<string, unknown>[] = [];
@@ -207,6 +213,11 @@ export async function house(
     shelf: shelves,
     timers,
     logged,
+    tasks: tasks as Record<string, Task>,
+    /** Called between a commit and its answer. */
+    afterCommit: (listener: (event: Event | undefined) => Promise<void>) => {
+      listeners.push(listener);
+    },
     bus,
     until,
     turn,

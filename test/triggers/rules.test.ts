@@ -253,7 +253,7 @@ describe('data that arrives', () => {
 });
 
 describe('debouncing', () => {
-  const after = async (ms: number) => {
+  const later = async (ms: number) => {
     home.world.pass(ms);
     const next = await room.tick(call);
     await home.quiet();
@@ -269,11 +269,11 @@ describe('debouncing', () => {
     for (let n = 1; n <= 4; n += 1) {
       await send({ data: { n } });
       await home.quiet();
-      await after(5_000);
+      await later(5_000);
     }
     expect(runs.size).toBe(0);
     expect(await outcomes()).toEqual(['waiting', 'folded', 'folded', 'folded']);
-    await after(6_000);
+    await later(6_000);
     expect(parameters()).toEqual([{ n: 4 }]);
     expect(await firings()).toMatchObject([
       { outcome: 'started', why: 'quiet after 4 events' },
@@ -281,7 +281,7 @@ describe('debouncing', () => {
       { outcome: 'folded' },
       { outcome: 'folded' },
     ]);
-    await after(60_000);
+    await later(60_000);
     expect(runs.size).toBe(1);
   });
 
@@ -290,7 +290,7 @@ describe('debouncing', () => {
     for (let i = 0; i < 25 && runs.size === 0; i += 1) {
       await send({});
       await home.quiet();
-      await after(5_000);
+      await later(5_000);
     }
     expect(runs.size).toBe(1);
     expect((await firings()).length).toBeGreaterThanOrEqual(19);
@@ -303,7 +303,7 @@ describe('debouncing', () => {
     const { entries } = await home.table.entries(call, 'custom/x');
     for (let i = 0; i < 10; i += 1) await home.bus.publish(entries);
     await home.quiet();
-    await after(11_000);
+    await later(11_000);
     expect(await firings()).toMatchObject([{ outcome: 'started', why: 'quiet after one event' }]);
   });
 
@@ -312,13 +312,13 @@ describe('debouncing', () => {
     await send({});
     await home.quiet();
     await home.ask('POST', '/api/rules/r/disable');
-    expect(await after(11_000)).toBeUndefined();
+    expect(await later(11_000)).toBeUndefined();
     expect(runs.size).toBe(0);
     await home.ask('POST', '/api/rules/r/enable');
     await send({});
     await home.quiet();
     await home.ask('DELETE', '/api/rules/r');
-    expect(await after(11_000)).toBeUndefined();
+    expect(await later(11_000)).toBeUndefined();
     expect(runs.size).toBe(0);
   });
 
