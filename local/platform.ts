@@ -13,7 +13,7 @@ import type { Integration } from './asl/engine.ts';
 import { MachineError } from './asl/errors.ts';
 import { type LocalBlobs, openBlobs } from './blobs.ts';
 import { type LocalBus, openBus } from './bus.ts';
-import { type LocalEndpoints, localEndpoints } from './endpoints.ts';
+import { type LocalEndpoints, localEndpoints, pythonServer } from './endpoints.ts';
 import { type LocalJobs, localJobs } from './jobs.ts';
 import { type LocalMachines, localMachines } from './machines.ts';
 import { installationSecret } from './secret.ts';
@@ -86,7 +86,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
     world,
     dir: folder('endpoints'),
     blobs,
-    interpreter,
+    commandFor: pythonServer(interpreter, beside('runtimes/model_server/server.py')),
     log,
     hostEnv: env,
   });

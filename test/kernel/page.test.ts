@@ -11,7 +11,8 @@ test('opens what it sealed', () => {
   expect(tokens.open(testCall(), query, token)).toEqual(['2026', 'run']);
 });
 
-test.each([
+type Changed = readonly [ReturnType<typeof testCall>, unknown, string];
+const CHANGES: [how: string, changed: (token: string) => Changed][] = [
   ['edited', (token: string) => [testCall(), query, `${token.slice(0, -2)}AA`] as const],
   ['of another query', (token: string) => [testCall(), { filter: 'b' }, token] as const],
   [
@@ -20,7 +21,9 @@ test.each([
   ],
   ['huge', (token: string) => [testCall(), query, token.repeat(1e5)] as const],
   ['empty', () => [testCall(), query, ''] as const],
-])('C14 a token that is %s is invalid', (_how, changed) => {
+];
+
+test.each(CHANGES)('C14 a token that is %s is invalid', (_how, changed) => {
   const token = tokens.seal(testCall(), query, { after: 'x'.repeat(20) });
   expect(() => tokens.open(...changed(token))).toThrow('Invalid page token');
 });
