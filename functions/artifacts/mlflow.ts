@@ -139,7 +139,11 @@ function uploadRoutes(artifacts: ArtifactsService): Route[] {
       limits: { bodyBytes: 16 * 1_048_576, timeoutSeconds: 600 },
       retry: 'natural',
       async run(call, input) {
-        const parts = input.parts.map(({ part_number, etag }) => ({ part: part_number, etag }));
+        // The client passes the header on as it came: in quotes.
+        const parts = input.parts.map(({ part_number, etag }) => ({
+          part: part_number,
+          etag: etag.replace(/^"(.*)"$/, '$1'),
+        }));
         await artifacts.completeUpload(call, fileUri(input), input.upload_id, parts);
         return {};
       },
