@@ -248,10 +248,13 @@ function call(
       timeout: BUILD_TIMEOUT_MS,
     });
     let out = '';
+    let line = '';
     const take = (bytes: Buffer) => {
       const text = bytes.toString();
       out = (out + text).slice(-8000);
-      for (const line of text.split('\n')) if (line.trim()) progress?.(line.trim().slice(0, 200));
+      const lines = (line + text).split('\n');
+      line = lines.pop() ?? '';
+      for (const one of lines) if (/^(Resolved|Prepared|Installed) /.test(one)) progress?.(one);
     };
     child.stdout.on('data', take);
     child.stderr.on('data', take);

@@ -36,3 +36,29 @@ again=$?
 [ "$again" -eq 127 ] || code=$again
 printf '%s\\n' "$code" > "$folder/exit.tmp" && mv "$folder/exit.tmp" "$folder/exit"
 `;
+
+/**
+ * For a model server, which must not outlive us: `sh -c TETHER tether FOLDER command..`, its standard input a pipe that
+ * we hold open. When the pipe closes, however we ended, the whole process group ends. FOLDER gets `pid` and `log`.
+ */
+export const TETHER = `
+folder=$1
+shift
+twentieth() { shift 19; echo "$1"; }
+if [ -r /proc/self/stat ]; then
+  read -r stat < /proc/$$/stat
+  set -f
+  start=$(twentieth \${stat##*) })
+  set +f
+else
+  start=$(ps -o lstart= -p $$ | sed 's/^ *//;s/ *$//')
+fi
+printf '{"pid":%s,"startTime":"%s"}\\n' "$$" "$start" > "$folder/pid.tmp" && mv "$folder/pid.tmp" "$folder/pid" || exit 70
+exec 3<&0
+trap : TERM INT HUP
+"$@" < /dev/null >> "$folder/log" 2>&1 3<&- &
+child=$!
+( trap - TERM; read -r nothing <&3; trap : TERM; kill -TERM -$$; sleep 10; kill -KILL -$$ ) > /dev/null 2>&1 &
+while kill -0 "$child" 2>/dev/null; do wait "$child"; done
+kill -KILL -$$
+`;
