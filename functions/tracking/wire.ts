@@ -47,7 +47,7 @@ type Fields = Record<string, unknown>;
  * section 2). `read` gives one element, or refuses naming its field.
  */
 function hotArray<T>(read: (fields: Fields, at: number, refuse: Refuse) => T) {
-  return z.unknown().transform((value, context): readonly T[] => {
+  return z.unknown().optional().transform((value, context): readonly T[] => {
     if (value === undefined || value === null) return [];
     const issue: Refuse = (path, message) => {
       context.addIssue({ code: 'custom', path, message, input: value });
