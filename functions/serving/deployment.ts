@@ -219,8 +219,10 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
       const status = await endpoints.describe(call, deployment.endpoint);
       if (!status) throw new Problem('unavailable', `${deployment.endpoint} is not there yet.`);
       if (status.revision === deployment.deployment) return;
-      if (status.target === deployment.deployment && status.state === 'failed')
-        throw new Problem('precondition', status.failure ?? 'The model server did not start.');
+      // The old revision may still answer, and its state says so: the failure is the target's.
+      const under = status.state === 'creating' || status.state === 'updating';
+      if (status.target === deployment.deployment && !under && status.failure !== undefined)
+        throw new Problem('precondition', status.failure);
       throw new Problem('unavailable', `${deployment.endpoint} is ${status.state}.`);
     },
 

@@ -39,7 +39,7 @@ describe('the gate', () => {
 
   test('a value that is no number never wins; turning the direction turns the winner', () => {
     const value = fc.option(fc.double(), { nil: undefined });
-    fc.assert(
+    void fc.assert(
       fc.property(
         value,
         value,

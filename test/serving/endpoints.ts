@@ -34,12 +34,12 @@ export function memoryEndpoints(models: Map<string, Model>) {
   const keyOf = (call: { workspace: string }, name: string) => `${call.workspace}-${name}`;
 
   function settle(entry: Held): void {
-    if (slow || entry.live?.revision === entry.spec.revision || entry.state === 'failed') return;
+    if (slow || entry.live?.revision === entry.spec.revision || entry.failure !== undefined) return;
     if (models.has(entry.spec.modelUri)) {
       entry.live = entry.spec;
       entry.state = 'in-service';
     } else {
-      entry.state = 'failed';
+      entry.state = entry.live ? 'in-service' : 'failed';
       entry.failure = `no model lies at ${entry.spec.modelUri}`;
     }
   }
@@ -47,7 +47,7 @@ export function memoryEndpoints(models: Map<string, Model>) {
   const port: Endpoints = {
     async deploy(call, spec) {
       const entry = held.get(keyOf(call, spec.name));
-      if (entry?.spec.revision === spec.revision) return;
+      if (entry?.spec.revision === spec.revision && entry.failure === undefined) return;
       deployed.push(`${spec.name}:${spec.modelUri}`);
       if (entry?.live?.revision === spec.revision) {
         held.set(keyOf(call, spec.name), { spec, live: entry.live, state: 'in-service' });

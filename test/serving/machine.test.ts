@@ -39,7 +39,7 @@ describe.each(['deploy-endpoint', 'retraining'])('%s.asl.json', (name) => {
       if (!Resource.includes('lambda')) continue;
       const tried = new Set(Retry?.flatMap(({ ErrorEquals }) => ErrorEquals));
       if (!tried.has('States.ALL')) expect([...tried].sort()).toEqual([...PASSING_ERRORS].sort());
-      for (const { MaxAttempts } of Retry ?? []) expect(MaxAttempts).toBeLessThanOrEqual(40);
+      for (const { MaxAttempts } of Retry ?? []) expect(MaxAttempts).toBeLessThanOrEqual(60);
     }
   });
 });

@@ -51,7 +51,7 @@ const nest = (data: unknown[], shape: number[]): unknown[] => {
 };
 
 test('flat and nested data of one tensor read alike, and no value changes', () => {
-  fc.assert(
+  void fc.assert(
     fc.property(tensor, (raw) => {
       const flat = readTensor(raw);
       expect(flat.data).toEqual(raw.data);
@@ -61,7 +61,7 @@ test('flat and nested data of one tensor read alike, and no value changes', () =
 });
 
 test('data that is one short or one long is refused by its name', () => {
-  fc.assert(
+  void fc.assert(
     fc.property(tensor, fc.boolean(), (raw, longer) => {
       const data = longer ? [...raw.data, raw.data[0]] : raw.data.slice(1);
       expect(() => readTensor({ ...raw, data })).toThrow(/Tensor 't': .*values and data has/);
@@ -77,7 +77,7 @@ test('whatever is sent as a tensor is read, or refused as invalid and never othe
     data: fc.anything(),
     parameters: fc.option(fc.dictionary(fc.string(), fc.anything())),
   });
-  fc.assert(
+  void fc.assert(
     fc.property(anything, (raw) => {
       const parsed = InferRequest.safeParse({ inputs: [raw] });
       if (!parsed.success) return;
@@ -105,7 +105,7 @@ test('columns keep each value in its row', () => {
         }),
       ),
     );
-  fc.assert(
+  void fc.assert(
     fc.property(columns, (tensors) => {
       const { dataframe_split: split } = invocationOf(tensors, undefined) as {
         dataframe_split: { columns: string[]; data: number[][] };
