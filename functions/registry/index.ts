@@ -8,7 +8,6 @@ import { type RegistryService, registryService } from './service.ts';
 import type { Lineage } from './sources.ts';
 import { registryStore } from './store.ts';
 
-export { lineageOf } from './lineage.ts';
 export type { RegistryService } from './service.ts';
 export type { Lineage } from './sources.ts';
 

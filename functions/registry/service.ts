@@ -133,10 +133,9 @@ export function registryService(
       };
     });
     if (checked.modelId && !isPrompt(tags))
-      await lineage.noteVersion(call, checked.modelId, {
-        name,
-        version: String(made.version.version),
-      });
+      await noted(
+        lineage.noteVersion(call, checked.modelId, { name, version: String(made.version.version) }),
+      );
     return named(made.model, made.version);
   };
 
@@ -316,6 +315,12 @@ export function registryService(
       store.sweep(call, id, version),
   };
 }
+
+/** The version stands; a logged model that was deleted meanwhile has nobody left to tell. */
+const noted = (note: Promise<void>) =>
+  note.catch((error: unknown) => {
+    if (!(error instanceof Problem && error.code === 'missing')) throw error;
+  });
 
 const wantedUri = (at: VersionUri) =>
   at.kind === 'alias' ? `models:/${at.name}@${at.alias}` : `models:/${at.name}/${at.selector}`;

@@ -6,9 +6,10 @@ import { artifactsRoom } from '../../functions/artifacts/index.ts';
 import type { Told } from '../../functions/kernel/event.ts';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { WorkspaceId } from '../../functions/kernel/ids.ts';
-import { lineageOf, registryRoom } from '../../functions/registry/index.ts';
+import type { Platform } from '../../functions/platform/ports.ts';
 import { trackingRoom } from '../../functions/tracking/index.ts';
 import type { RunId } from '../../functions/tracking/model.ts';
+import { registryOver } from '../../functions/wire.ts';
 import { openBlobs } from '../../local/blobs.ts';
 import { openTable } from '../../local/table.ts';
 import { testCall, testWorld } from '../world.ts';
@@ -47,8 +48,7 @@ export function openHouse(options: { artifacts?: 'proxy' | 'direct'; bodyBytes?:
     multipartUploads: true,
     multipartDownloads: true,
   });
-  const lineage = lineageOf(rootOf, tracking.models, artifacts.service);
-  const registry = registryRoom(platform, lineage, artifacts.service.send);
+  const registry = registryOver(platform as unknown as Platform, { artifacts, tracking });
   const rooms = [artifacts, tracking, registry];
   const logged: unknown[] = [];
   const hono = mount(
@@ -127,7 +127,6 @@ export function openHouse(options: { artifacts?: 'proxy' | 'direct'; bodyBytes?:
     tracking,
     registry,
     platform,
-    lineage,
     logged,
     call: testCall(),
   };
