@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import {
   CfnApi,
@@ -147,7 +148,7 @@ export class ApiStack extends Stack {
     });
     this.allowInvoke(`${id}-permission`, lambda, api, '*/*');
     for (const { method, path } of mounts)
-      new CfnRoute(this, `${id} ${method} ${path}`.replaceAll('/', '|'), {
+      new CfnRoute(this, `${id}-${digest(`${method} ${path}`)}`, {
         apiId: api.ref,
         routeKey: `${method} ${path}`,
         target: `integrations/${integration.ref}`,
@@ -187,6 +188,9 @@ export class ApiStack extends Stack {
     new CfnOutput(this, `${room}StreamUrl`, { value: url.url });
   }
 }
+
+/** Logical ids drop all but letters and digits, so paths would collide. */
+const digest = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 10);
 
 /** Table and what the room's line in lib/rooms.ts says. */
 export const roomGrants = (

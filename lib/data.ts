@@ -38,7 +38,6 @@ export class DataStack extends Stack {
       enforceSSL: true,
       minimumTLSVersion: 1.2,
       versioned: true,
-      eventBridgeEnabled: true,
       removalPolicy: RemovalPolicy.RETAIN,
       lifecycleRules: [
         {
@@ -52,6 +51,10 @@ export class DataStack extends Stack {
         },
       ],
     });
+    // The L2's own switch would add a function that sets the same property from outside.
+    (this.bucket.node.defaultChild as CfnBucket).notificationConfiguration = {
+      eventBridgeConfiguration: { eventBridgeEnabled: true },
+    };
     new CfnOutput(this, 'TableName', { value: this.table.tableName });
     new CfnOutput(this, 'BucketName', { value: this.bucket.bucketName });
   }

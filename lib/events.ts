@@ -9,18 +9,20 @@ import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { EventBus, type EventPattern, Rule, RuleTargetInput } from 'aws-cdk-lib/aws-events';
 import { LambdaFunction, SqsQueue } from 'aws-cdk-lib/aws-events-targets';
+import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { FilterCriteria, StartingPosition } from 'aws-cdk-lib/aws-lambda';
 import { DynamoEventSource, SqsDlq, SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import { CfnSchedule } from 'aws-cdk-lib/aws-scheduler';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import type { App } from '../functions/app.ts';
 import type { Follower } from '../functions/platform/ports.ts';
-import { DEPLOYED } from '../statemachines/resources.ts';
+import { ENTRY_PREFIX } from '../functions/platform/records.ts';
 import { roomGrants } from './api.ts';
 import type { DataStack } from './data.ts';
 import { OurFunction, seconds } from './function.ts';
-import { arns, type Grant, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
+import { type Grant, give, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
 
 export interface EventsProps extends StackProps {
   readonly data: DataStack;
@@ -50,7 +52,7 @@ export class EventsStack extends Stack {
     const bus = new EventBus(this, 'Bus', { eventBusName: BUS });
     const publish: Grant = { actions: ['events:PutEvents'], resources: [bus.eventBusArn] };
 
-    this.reader('relay', [publish], ['E#']);
+    this.reader('relay', [publish], [ENTRY_PREFIX]);
     if (Object.values(props.rooms).some(({ folders }) => folders.length > 0))
       this.reader(
         'compactor',
@@ -62,16 +64,28 @@ export class EventsStack extends Stack {
       detailType: ['Step Functions Execution Status Change'],
       detail: {
         status: ['SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED'],
-        stateMachineArn: [{ prefix: arns(this).machine(DEPLOYED) }],
       },
     });
+    this.translator('arrived', publish, {
+      source: ['aws.s3'],
+      detailType: ['Object Created'],
+      detail: {
+        bucket: { name: [props.data.bucket.bucketName] },
+        object: { key: [{ wildcard: '*/data/*' }] },
+      },
+    });
+    if (props.rooms['triggers']) this.clock();
     for (const [room, { followers }] of Object.entries(props.rooms))
       for (const follower of followers) this.follower(bus, room, follower);
     new CfnOutput(this, 'AlarmTopic', { value: this.alarms.topicArn });
   }
 
   /** One of the two readers that a table's stream allows. A poisoned record is set aside, not stuck on. */
-  private reader(name: 'relay' | 'compactor', grants: readonly Grant[], _prefixes: string[]): void {
+  private reader(
+    name: 'relay' | 'compactor',
+    grants: readonly Grant[],
+    prefixes: readonly string[],
+  ): void {
     const { lambda } = new OurFunction(this, name, {
       entry: `functions/handlers/${name}.ts`,
       exported: 'handler',
@@ -89,7 +103,12 @@ export class EventsStack extends Stack {
         reportBatchItemFailures: true,
         retryAttempts: 20,
         onFailure: new SqsDlq(failed),
-        filters: [FilterCriteria.filter({ eventName: ['INSERT', 'MODIFY'] })],
+        filters: [...new Set(prefixes)].map((prefix) =>
+          FilterCriteria.filter({
+            eventName: ['INSERT', 'MODIFY'],
+            dynamodb: { Keys: { sk: { S: [{ prefix }] } } },
+          }),
+        ),
       }),
     );
     this.alarm(
@@ -158,6 +177,33 @@ export class EventsStack extends Stack {
       0,
       `${name} gave up on an event`,
     );
+  }
+
+  /** The clock of rules with a schedule: what is due is done each minute. A tick that fails is made up by the next. */
+  private clock(): void {
+    const { lambda } = new OurFunction(this, 'tick', {
+      entry: 'functions/triggers/handler.ts',
+      exported: 'tick',
+      environment: this.props.environment,
+      grants: roomGrants(this, this.props.data, this.props.roles, 'triggers'),
+      timeout: seconds(55),
+    });
+    const role = new Role(this, 'TickRole', {
+      assumedBy: new ServicePrincipal('scheduler.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
+      }),
+    });
+    give(role, [{ actions: ['lambda:InvokeFunction'], resources: [lambda.functionArn] }]);
+    new CfnSchedule(this, 'Tick', {
+      description: 'Rules of stillflow that follow a clock',
+      scheduleExpression: 'rate(1 minute)',
+      flexibleTimeWindow: { mode: 'OFF' },
+      target: {
+        arn: lambda.functionArn,
+        roleArn: role.roleArn,
+        retryPolicy: { maximumRetryAttempts: 0 },
+      },
+    });
   }
 
   private queue(id: string, retentionPeriod: Duration, dead?: Queue): Queue {

@@ -1,10 +1,16 @@
-import { ArnFormat, type Stack, Validations } from 'aws-cdk-lib';
+import { ArnFormat, type Stack } from 'aws-cdk-lib';
 import { Effect, type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
-import { DEPLOYED, RESOURCES, RULE_ACTIONS, RUN_STEP } from '../statemachines/resources.ts';
+import {
+  DEPLOYED,
+  RESOURCES,
+  RULE_ACTIONS,
+  RUN_STEP,
+  WRITTEN,
+} from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import type { Use } from './rooms.ts';
 
-/** What a role is granted, and why where a part of an ARN must stay open. */
+/** What a role is granted. */
 export interface Grant {
   readonly actions: readonly string[];
   readonly resources: readonly string[];
@@ -34,6 +40,10 @@ export function arns(stack: Stack) {
     logGroup: (name: string) => arn('logs', `log-group:${name}`),
   };
 }
+
+/** The written machines, and those that workspaces made. */
+const machines = (arn: (name: string) => string): string[] =>
+  [...WRITTEN.map((name) => `${DEPLOYED}${name}`), OF_A_WORKSPACE].map(arn);
 
 /** What the table asks for: no scan, no index, no table administration. */
 export const tableGrant = (table: DataStack['table']): Grant => ({
@@ -91,7 +101,7 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             'states:DeleteStateMachine',
             'states:StartExecution',
           ],
-          resources: [at.machine(`${DEPLOYED}*`)],
+          resources: machines(at.machine),
         },
         {
           actions: [
@@ -99,7 +109,7 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             'states:GetExecutionHistory',
             'states:StopExecution',
           ],
-          resources: [at.execution(`${DEPLOYED}*`, OF_A_WORKSPACE)],
+          resources: machines((name) => at.execution(name, OF_A_WORKSPACE)),
         },
         passing(roles.machine, 'states.amazonaws.com'),
       ];
@@ -172,9 +182,9 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
       at.sagemaker('training-job', OF_A_WORKSPACE),
       at.sagemaker('processing-job', OF_A_WORKSPACE),
     ],
-    'states:StartExecution': [at.machine(`${DEPLOYED}*`)],
-    'states:DescribeExecution': [at.execution(`${DEPLOYED}*`, OF_A_WORKSPACE)],
-    'states:StopExecution': [at.execution(`${DEPLOYED}*`, OF_A_WORKSPACE)],
+    'states:StartExecution': machines(at.machine),
+    'states:DescribeExecution': machines((name) => at.execution(name, OF_A_WORKSPACE)),
+    'states:StopExecution': machines((name) => at.execution(name, OF_A_WORKSPACE)),
   };
   const actions = [...new Set(RESOURCES.flatMap((resource) => resource.actions))];
   const byObjects = actions.map((action) => {
@@ -190,7 +200,7 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
   ];
 }
 
-/** Puts grants on a role, and tells cdk-nag why the open part of each name is open. */
+/** Puts grants on a role. */
 export function give(role: IRole, grants: readonly Grant[]): void {
   for (const { actions, resources, passedTo } of grants)
     role.addToPrincipalPolicy(
@@ -201,13 +211,4 @@ export function give(role: IRole, grants: readonly Grant[]): void {
         ...(passedTo ? { conditions: { StringEquals: { 'iam:PassedToService': passedTo } } } : {}),
       }),
     );
-}
-
-/** One reason a rule, on one construct. */
-export function acknowledge(
-  scope: Parameters<typeof Validations.of>[0],
-  id: string,
-  reason: string,
-): void {
-  Validations.of(scope).acknowledge({ id, reason });
 }

@@ -20,18 +20,66 @@ export const LEFT_OUT: readonly string[] = [
   ...['kfp-server-api', 'kubernetes', 'google-cloud-storage', 'requests-toolbelt'],
 ];
 
-/** The lock's entries that go into the layer, with their hashes. Throws if the lock lacks what is to stay out. */
+/**
+ * The lock's entries that go into the layer, with their hashes and without their markers: pip would hold those against
+ * the Python that runs it. Throws for an entry that is not pinned and hashed.
+ */
 export function layerLock(lock = readFileSync(LOCK, 'utf8')): string {
   const entries = lock
     .replace(/\\\n/g, ' ')
     .split('\n')
     .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
     .filter((line) => line !== '');
-  const nameOf = (entry: string) =>
-    (/^[A-Za-z0-9._-]+/.exec(entry)?.[0] ?? '').toLowerCase().replace(/[._]/g, '-');
-  const loose = entries.find((entry) => !entry.includes('==') || !entry.includes('--hash='));
-  if (loose) throw new Error(`requirements.lock does not pin and hash '${loose.slice(0, 60)}'`);
-  return `${entries.filter((entry) => !LEFT_OUT.includes(nameOf(entry))).join('\n')}\n`;
+  const kept = entries.flatMap((entry) => {
+    const [, name, version, marker, hashes] =
+      /^([\w.-]+)==([\w.+!-]+)\s*(?:;(.*?))?((?:\s+--hash=sha256:[0-9a-f]{64})+)$/.exec(entry) ??
+      [];
+    if (!name || !hashes)
+      throw new Error(`requirements.lock does not pin and hash '${entry.slice(0, 60)}'`);
+    if (LEFT_OUT.includes(normal(name)) || !holds(marker?.trim() ?? '')) return [];
+    return [`${name}==${version}${hashes.replace(/\s+/g, ' ')}`];
+  });
+  return `${kept.join('\n')}\n`;
+}
+
+/** As PyPI compares names. Source: PEP 503. */
+export const normal = (name: string): string => name.toLowerCase().replace(/[-_.]+/g, '-');
+
+const number = (version: string) =>
+  version.split('.').reduce((sum, part, at) => sum + Number(part) * 1000 ** (2 - at), 0);
+const COMPARE: Readonly<Record<string, (left: number, right: number) => boolean>> = {
+  '<': (left, right) => left < right,
+  '<=': (left, right) => left <= right,
+  '>': (left, right) => left > right,
+  '>=': (left, right) => left >= right,
+  '==': (left, right) => left === right,
+  '!=': (left, right) => left !== right,
+};
+/** What the lock's markers ask, on Lambda. */
+const ON_LAMBDA: Readonly<Record<string, string>> = {
+  platform_python_implementation: 'CPython',
+  implementation_name: 'cpython',
+  sys_platform: 'linux',
+  platform_system: 'Linux',
+  os_name: 'posix',
+};
+
+/** Whether a marker without brackets holds for the Lambda's Python. Throws for one that it cannot read. */
+function holds(marker: string): boolean {
+  if (marker === '') return true;
+  return marker.split(' or ').some((all) =>
+    all.split(' and ').every((term) => {
+      const [, left = '', operator = '', right = ''] =
+        /^\s*(\w+)\s*([<>=!]+)\s*'([^']*)'\s*$/.exec(term) ?? [];
+      const compare = COMPARE[operator];
+      if (compare && /^python_(full_)?version$/.test(left))
+        return compare(number(`${PYTHON.version}.0`), number(`${right.replace('.*', '')}.0.0`));
+      const here = ON_LAMBDA[left];
+      if (here === undefined || !/^[=!]=$/.test(operator))
+        throw new Error(`requirements.lock has a marker that lib/layers.ts cannot read: ${marker}`);
+      return (here === right) === (operator === '==');
+    }),
+  );
 }
 
 /** Where the layer of this lock lies: `.layers/<hash>`, whole or not there. */

@@ -15,8 +15,8 @@ export const USES: Readonly<Record<string, readonly Use[]>> = {
   registry: ['blobs'],
   pipelines: ['blobs', 'machines', 'jobs'],
   serving: ['blobs', 'machines', 'endpoints'],
-  triggers: ['machines'],
-  loops: ['machines'],
+  triggers: ['blobs', 'machines'],
+  loops: ['blobs', 'machines'],
 };
 
 export const usesOf = (room: string): readonly Use[] => {
@@ -43,11 +43,14 @@ export function readRooms(): App {
   const empty = Object.fromEntries(
     ['table', 'blobs', 'machines', 'jobs', 'endpoints'].map((port) => [port, untouched(port)]),
   );
-  return buildApp({
-    ...empty,
-    world: untouched('world'),
-    secret: new Uint8Array(32),
-    url: 'https://stillflow.invalid',
-    artifacts: 'direct',
-  } as unknown as Platform);
+  return buildApp(
+    {
+      ...empty,
+      world: untouched('world'),
+      secret: new Uint8Array(32),
+      url: 'https://stillflow.invalid',
+      artifacts: 'direct',
+    } as unknown as Platform,
+    { runsImage: () => ({ refused: 'nothing runs while stacks are built' }) },
+  );
 }

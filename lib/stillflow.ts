@@ -1,6 +1,7 @@
 import { type App as CdkApp, Tags, Validations } from 'aws-cdk-lib';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import type { App } from '../functions/app.ts';
+import { acknowledge } from './acknowledged.ts';
 import { ApiStack } from './api.ts';
 import { ComputeStack } from './compute.ts';
 import { DataStack } from './data.ts';
@@ -26,6 +27,7 @@ export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms):
   const compute = new ComputeStack(app, 'stillflow-compute', { data, tasks });
   const { roles } = compute;
   const environment = {
+    STILLFLOW_ACCOUNT: data.account,
     STILLFLOW_TABLE: data.table.tableName,
     STILLFLOW_BUCKET: data.bucket.bucketName,
     STILLFLOW_MACHINE_ROLE: roles.machine.roleArn,
@@ -37,6 +39,7 @@ export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms):
   const workflows = new WorkflowsStack(app, 'stillflow-workflows', further);
   const events = new EventsStack(app, 'stillflow-events', further);
   Tags.of(app).add('stillflow', '0.1.0');
+  acknowledge(app);
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   return { data, compute, api, workflows, events };
 }
