@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Route } from '../kernel/route.ts';
 import type { HistoryEvent } from '../platform/ports.ts';
 import { apiRoute } from '../protocols/api.ts';
-import { RunId } from './model.ts';
+import { RunRef } from './model.ts';
 import type { PipelinesService } from './service.ts';
 
 /** A state of the machine as it is drawn: whether it ran, how it ended, and when. */
@@ -17,7 +17,7 @@ export interface StateSeen {
 export function machineRoutes(pipelines: PipelinesService): Route[] {
   return [
     apiRoute('GET', '/api/runs/{run_id}/machine', 'pipelines:read', {
-      input: z.object({ run_id: RunId }),
+      input: z.object({ run_id: RunRef }),
       output: z.object({
         run_id: z.string(),
         name: z.string(),

@@ -10,7 +10,7 @@ import { split } from './compiler/read.ts';
 import { ListOn, listOut, listQuery, RunIn, runOut, type TaskValues } from './kfp-wire.ts';
 import { RUNS } from './listables.ts';
 import { listed } from './listing.ts';
-import { ExperimentId, type Run, RunId } from './model.ts';
+import { ExperimentRef, type Run, type RunId, RunRef } from './model.ts';
 import type { NewRun, PipelinesService } from './service.ts';
 
 const BASE = '/apis/v2beta1/runs';
@@ -28,7 +28,7 @@ const FOLLOW_MS = 500;
 export function runRoutes(pipelines: PipelinesService, pages: Pages): Route[] {
   const one = `${BASE}/{run_id}`;
   // Older clients say which experiment they believe a run to be in.
-  const input = kfpMessage({ run_id: RunId, experiment_id: z.string().optional() });
+  const input = kfpMessage({ run_id: RunRef, experiment_id: z.string().optional() });
   const resource = ({ run_id }: { run_id: string }) => `pipelines/runs/${run_id}`;
   const verb = (name: string, act: (call: Call, id: RunId) => Promise<void>) =>
     kfpRoute('POST', `${one}:${name}`, 'pipelines:write', {
@@ -57,7 +57,7 @@ export function runRoutes(pipelines: PipelinesService, pages: Pages): Route[] {
     kfpRoute('GET', BASE, 'pipelines:read', {
       input: kfpMessage({
         ...ListOn,
-        experiment_id: z.preprocess(emptyAsAbsent, ExperimentId.optional()),
+        experiment_id: z.preprocess(emptyAsAbsent, ExperimentRef.optional()),
       }),
       output,
       resource: () => 'pipelines/runs',
@@ -99,7 +99,7 @@ export function runRoutes(pipelines: PipelinesService, pages: Pages): Route[] {
     verb('retry', pipelines.retryRun),
     kfpRoute('GET', '/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log', 'pipelines:read', {
       input: kfpMessage({
-        run_id: RunId,
+        run_id: RunRef,
         node_id: z.string().max(MAX_NODE),
         follow: bool().default(false),
       }),

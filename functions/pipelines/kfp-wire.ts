@@ -8,19 +8,19 @@ import {
   type Change,
   Description,
   type Experiment,
-  ExperimentId,
   ExperimentName,
+  ExperimentRef,
   type Pipeline,
-  PipelineId,
   PipelineName,
+  PipelineRef,
   type Run,
   RunName,
   type StorageState,
   Tags,
   type TaskRecord,
   type Version,
-  VersionId,
   VersionName,
+  VersionRef,
 } from './model.ts';
 
 /** Requests and answers as KFP spells them. Source: kfp.md section 1.3; kfp-server-api 2.17 models. */
@@ -79,7 +79,7 @@ export const PipelineIn = kfpMessage({
 });
 
 export const PipelinePatch = kfpMessage({
-  pipeline_id: PipelineId,
+  pipeline_id: PipelineRef,
   display_name: PipelineName.optional(),
   description: Description.optional(),
   tags: Tags.optional(),
@@ -91,7 +91,7 @@ export const PipelinePatch = kfpMessage({
 
 const Document = z.record(z.string(), z.unknown());
 export const VersionIn = kfpMessage({
-  pipeline_id: PipelineId,
+  pipeline_id: PipelineRef,
   name: optional(VersionName),
   display_name: optional(VersionName),
   description: Description.default(''),
@@ -105,8 +105,8 @@ export const VersionIn = kfpMessage({
 });
 
 export const VersionPatch = kfpMessage({
-  pipeline_id: PipelineId,
-  pipeline_version_id: VersionId,
+  pipeline_id: PipelineRef,
+  pipeline_version_id: VersionRef,
   display_name: VersionName.optional(),
   description: Description.optional(),
   tags: Tags.optional(),
@@ -123,14 +123,14 @@ const RuntimeConfig = kfpMessage({
   pipeline_root: optional(z.string().max(1024)),
 });
 export const RunIn = kfpMessage({
-  experiment_id: optional(ExperimentId),
+  experiment_id: optional(ExperimentRef),
   display_name: RunName,
   description: Description.default(''),
   pipeline_spec: Document.optional(),
-  pipeline_version_id: optional(VersionId),
+  pipeline_version_id: optional(VersionRef),
   pipeline_version_reference: kfpMessage({
-    pipeline_id: optional(PipelineId),
-    pipeline_version_id: optional(VersionId),
+    pipeline_id: optional(PipelineRef),
+    pipeline_version_id: optional(VersionRef),
   }).optional(),
   runtime_config: RuntimeConfig.default({ parameters: {}, pipeline_root: undefined }),
   service_account: optional(z.string().max(253)),
@@ -169,7 +169,7 @@ const upload = {
   code_source_url: optional(z.string().max(2048)),
 };
 export const UploadOn = kfpMessage(upload);
-export const UploadVersionOn = kfpMessage({ ...upload, pipelineid: PipelineId });
+export const UploadVersionOn = kfpMessage({ ...upload, pipelineid: PipelineRef });
 
 function jsonOf(text: string): unknown {
   try {
@@ -309,7 +309,7 @@ const taskOut = (task: TaskRecord, values: TaskValues | undefined) =>
     error: status(FAILED_CODE, task.error),
     inputs: artifactIds(task.inputs.artifacts),
     outputs: artifactIds(task.outputs.artifacts),
-    executor_detail: task.jobs.length ? set({ main_job: task.jobs.at(-1) }) : undefined,
+    executor_detail: jobsOut(task),
     state_history: task.history.map(changeOut),
     // Ours: the reason in plain words, the values, where artifacts lie, and the step's MLflow run.
     cache: set({
@@ -325,6 +325,16 @@ const taskOut = (task: TaskRecord, values: TaskValues | undefined) =>
     mlflow_run_id: task.tracking?.runId,
     attempt: task.attempt || undefined,
   });
+
+/** While it runs, the tries after the first are only prepared. */
+function jobsOut({ state, jobs, failedJobs }: TaskRecord) {
+  if (!jobs.length && !failedJobs.length) return undefined;
+  const failed = [...failedJobs, ...(state === 'RUNNING' ? [] : jobs.slice(0, -1))];
+  return set({
+    main_job: state === 'RUNNING' ? jobs[0] : jobs.at(-1),
+    failed_main_jobs: failed.length ? failed : undefined,
+  });
+}
 
 const places = (artifacts: Readonly<Record<string, Artifact>>) =>
   Object.keys(artifacts).length

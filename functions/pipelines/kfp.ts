@@ -23,7 +23,14 @@ import {
 } from './kfp-wire.ts';
 import { EXPERIMENTS, PIPELINES, VERSIONS } from './listables.ts';
 import { listed } from './listing.ts';
-import { ExperimentId, LIMITS, PipelineId, PipelineName, VersionId, VersionName } from './model.ts';
+import {
+  ExperimentRef,
+  LIMITS,
+  PipelineName,
+  PipelineRef,
+  VersionName,
+  VersionRef,
+} from './model.ts';
 import { formFile } from './multipart.ts';
 import type { PipelinesService } from './service.ts';
 
@@ -54,7 +61,7 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
   ];
 
   function experimentRoutes(): Route[] {
-    const input = kfpMessage({ experiment_id: ExperimentId });
+    const input = kfpMessage({ experiment_id: ExperimentRef });
     const resource = ({ experiment_id }: { experiment_id: string }) =>
       `pipelines/experiments/${experiment_id}`;
     const one = `${BASE}/experiments/{experiment_id}`;
@@ -118,7 +125,7 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
 
   function pipelineRoutes(): Route[] {
     const one = `${BASE}/pipelines/{pipeline_id}`;
-    const input = kfpMessage({ pipeline_id: PipelineId });
+    const input = kfpMessage({ pipeline_id: PipelineRef });
     const resource = ({ pipeline_id }: { pipeline_id: string }) => `pipelines/${pipeline_id}`;
     return [
       kfpRoute('GET', `${BASE}/pipelines`, 'pipelines:read', {
@@ -172,7 +179,7 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
           ),
       }),
       kfpRoute('DELETE', one, 'pipelines:write', {
-        input: kfpMessage({ pipeline_id: PipelineId, cascade: bool().default(false) }),
+        input: kfpMessage({ pipeline_id: PipelineRef, cascade: bool().default(false) }),
         output: nothing,
         resource,
         limits: none,
@@ -186,11 +193,11 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
   function versionRoutes(): Route[] {
     const all = `${BASE}/pipelines/{pipeline_id}/versions`;
     const one = `${all}/{pipeline_version_id}`;
-    const input = kfpMessage({ pipeline_id: PipelineId, pipeline_version_id: VersionId });
+    const input = kfpMessage({ pipeline_id: PipelineRef, pipeline_version_id: VersionRef });
     const resource = ({ pipeline_id }: { pipeline_id: string }) => `pipelines/${pipeline_id}`;
     return [
       kfpRoute('GET', all, 'pipelines:read', {
-        input: kfpMessage({ ...ListOn, pipeline_id: PipelineId }),
+        input: kfpMessage({ ...ListOn, pipeline_id: PipelineRef }),
         output,
         resource,
         limits: none,

@@ -15,6 +15,14 @@ export const PipelineId = uuid().brand<'PipelineId'>();
 export const VersionId = uuid().brand<'VersionId'>();
 export const RunId = uuid().brand<'PipelineRunId'>();
 
+/** What a request names: of a shape that could be one of ours, so that an unknown one is `missing`. */
+const reference = () =>
+  z.string().regex(/^[A-Za-z0-9][\w-]{0,63}$/, 'must be an id: letters, digits, _ and -');
+export const ExperimentRef = reference().brand<'KfpExperimentId'>();
+export const PipelineRef = reference().brand<'PipelineId'>();
+export const VersionRef = reference().brand<'VersionId'>();
+export const RunRef = reference().brand<'PipelineRunId'>();
+
 export const LIMITS = {
   pageSize: 200,
   uploadBytes: 32 * 2 ** 20,
@@ -125,6 +133,7 @@ export interface Run {
   /** Where artifacts go, as the caller gave it; ours if absent. */
   readonly root?: string;
   readonly serviceAccount?: string;
+  readonly createdBy: string;
   readonly createdAt: number;
   readonly finishedAt?: number;
   readonly state: RunState;
@@ -177,6 +186,8 @@ export interface TaskRecord {
   readonly error?: string;
   /** One for each try that the machine may make, in order. */
   readonly jobs: readonly string[];
+  /** Of earlier attempts. */
+  readonly failedJobs: readonly string[];
   readonly inputs: {
     readonly parameters: Kept;
     readonly artifacts: Readonly<Record<string, Artifact>>;

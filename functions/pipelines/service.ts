@@ -117,6 +117,7 @@ export function pipelinesService(
         parameters: await store.keep(call, `kfp/values/${id}`, values),
         ...(wanted.root === undefined ? {} : { root: wanted.root.replace(/\/+$/, '') }),
         ...(wanted.serviceAccount ? { serviceAccount: wanted.serviceAccount } : {}),
+        createdBy: call.caller.name,
         createdAt: at,
         state: 'PENDING',
         history: [{ at, state: 'PENDING' }],
@@ -164,6 +165,7 @@ export function pipelinesService(
         runId: trackedRunId(id),
         experimentId,
         name: run.name,
+        userId: run.createdBy,
         startedAt: run.createdAt,
         tags: { [RUN_TAG]: id, 'stillflow.pipeline.name': run.pipeline },
       });
@@ -275,17 +277,20 @@ export function pipelinesService(
     ): Promise<void> {
       const before = await store.getRun(call, id);
       if (!before || before.attempt !== attempt || ended === 'RUNNING') return;
+      const expected = isFinal(before.state) ? before.state : finalState(before, ended);
+      const at = before.finishedAt ?? world.now();
       if (!isFinal(before.state)) await endTasks(call, before, ended, cause);
+      // The MLflow side first, so that who waits for the run finds its other half ended too.
+      await tracking.end(call, trackedRunId(id), statusOf(expected), at);
       const run = await store.changeRun(call, id, (now) => {
         if (now.attempt !== attempt || isFinal(now.state)) return undefined;
         const state = finalState(now, ended);
         const error = state === 'FAILED' ? (cause ?? `The machine ended ${ended}.`) : undefined;
-        const record = { ...moved(now, state, error), finishedAt: world.now() };
+        const record = { ...moved(now, state, error), finishedAt: at };
         return { record, event: about(`pipelines.run.${FINAL_VERBS[state]}`, record) };
       });
-      if (run.attempt !== attempt) return;
-      const status = FINAL_STATUS[run.state as keyof typeof FINAL_STATUS];
-      await tracking.end(call, trackedRunId(id), status, run.finishedAt ?? world.now());
+      if (run.attempt === attempt && run.state !== expected)
+        await tracking.end(call, trackedRunId(id), statusOf(run.state), at);
     },
 
     /** The definition, and what of it has run. Throws `missing`. */
@@ -400,6 +405,8 @@ export function pipelinesService(
 
 const FINAL_STATUS = { SUCCEEDED: 'FINISHED', FAILED: 'FAILED', CANCELED: 'KILLED' } as const;
 const FINAL_VERBS = { SUCCEEDED: 'succeeded', FAILED: 'failed', CANCELED: 'canceled' } as const;
+
+const statusOf = (state: RunState) => FINAL_STATUS[state as keyof typeof FINAL_STATUS];
 
 function finalState(run: Run, ended: MachineState): keyof typeof FINAL_STATUS {
   if (ended === 'SUCCEEDED') return 'SUCCEEDED';

@@ -29,6 +29,7 @@ export interface TrackedRun {
   readonly runId: string;
   readonly experimentId: string;
   readonly name: string;
+  readonly userId: string;
   readonly startedAt: number;
   readonly parentRunId?: string;
   readonly tags: Readonly<Record<string, string>>;
@@ -76,7 +77,7 @@ export function runTracking(
           experimentId: run.experimentId as TrackingExperimentId,
           runName: run.name,
           startTime: run.startedAt,
-          userId: call.caller.name,
+          userId: run.userId,
           tags: pairs({
             ...run.tags,
             ...(run.parentRunId ? { 'mlflow.parentRunId': run.parentRunId } : {}),

@@ -1,31 +1,413 @@
 import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Json } from '../../functions/kernel/json.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
-import { type PipelineRig, pipelineRig, type Steps } from './rig.ts';
+import { pipelinesRoom } from '../../functions/pipelines/index.ts';
+import type { RunId } from '../../functions/pipelines/model.ts';
+import type { RunId as TrackingRunId } from '../../functions/tracking/model.ts';
+import { type Answer, call, type PipelineRig, pipelineRig, type Steps } from './rig.ts';
 
 const golden = (name: string) =>
   readDocument(readFileSync(join(import.meta.dirname, `../golden/${name}.yaml`), 'utf8')).pipeline;
+const twoStep = golden('two_step');
 
-const twoSteps: Steps = ({ name }) =>
+const works: Steps = ({ name }) =>
   ({
     prepare: {
       parameters: { Output: '10 rows' },
-      artifacts: { data: { text: '1\n2', metadata: { rows: 10 } } },
+      artifacts: { data: { text: '0\n1', metadata: { rows: 10 } } },
     },
     train: {
       parameters: { Output: 4.5 },
-      artifacts: { model: { text: '2.25' }, metrics: { metadata: { mean: 4.5 } } },
+      artifacts: { model: { text: '2.25' }, metrics: { metadata: { mean: 4.5, note: 'x' } } },
     },
-    report: { parameters: { text: '10 rows: 4.5' } },
+    report: { parameters: { text: 'done' } },
   })[name] ?? {};
+const failing =
+  (task: string, times = Number.POSITIVE_INFINITY): Steps =>
+  (step) =>
+    step.name === task && step.tries < times ? { fail: `${task} broke` } : works(step);
 
 let rig: PipelineRig;
-afterEach(() => rig?.close());
+afterEach(() => rig.close());
+const task = (run: Answer, id: string): Answer =>
+  run.run_details.task_details.find((each: Answer) => each.task_id === id);
+const states = (run: Answer) =>
+  Object.fromEntries(
+    run.run_details.task_details.map((each: Answer) => [each.task_id, each.state]),
+  );
+const runs = '/apis/v2beta1/runs';
 
-test('a run succeeds', async () => {
-  rig = await pipelineRig(twoSteps);
-  const run = await rig.run(golden('two_step'), { rows: 10 });
-  console.log(JSON.stringify(run, null, 1), JSON.stringify(rig.logged));
-  expect(run.state).toBe('SUCCEEDED');
+describe('a run', () => {
+  test('hands values and artifacts from step to step, and shows them', async () => {
+    rig = await pipelineRig(works);
+    const run = await rig.run(twoStep, { rows: 10 });
+    expect(run).toMatchObject({
+      state: 'SUCCEEDED',
+      runtime_config: { parameters: { rows: 10, rate: 0.5 } },
+    });
+    expect(run.state_history.map(({ state }: Answer) => state)).toEqual([
+      'PENDING',
+      'RUNNING',
+      'SUCCEEDED',
+    ]);
+    const trained = rig.ran.find(({ name }) => name === 'train');
+    const data = trained?.file.executorInput.inputs.artifacts?.['data']?.artifacts[0];
+    expect(data).toMatchObject({
+      name: 'data',
+      metadata: { rows: 10 },
+      type: { schemaTitle: 'system.Dataset' },
+    });
+    expect(data?.uri).toBe(task(run, 'prepare').output_artifacts.data.uri);
+    expect(data?.uri).toContain(`/pipelines/two-step/${run.run_id}/prepare/`);
+    expect(trained?.spec).toMatchObject({
+      image: 'python:3.11',
+      resources: { runner: 'lambda' },
+      deadlineSeconds: 900,
+      env: { MLFLOW_TRACKING_URI: 'http://127.0.0.1:5000' },
+    });
+    expect(task(run, 'report')).toMatchObject({
+      parameters: { summary: '10 rows', mean: 4.5 },
+      inputs: { model: { artifact_ids: [`${run.run_id}/train/0/model`] } },
+    });
+  });
+
+  test('is an MLflow run of the same name, and each executed step a nested one with its metrics', async () => {
+    rig = await pipelineRig(works);
+    const run = await rig.run(twoStep, {}, 'tuesday');
+    const parent = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    expect(parent).toMatchObject({ name: 'tuesday', status: 'FINISHED', userId: 'ada' });
+    const nested = task(run, 'train').mlflow_run_id;
+    const step = await rig.tracking.getRun(call, nested as TrackingRunId);
+    expect(step).toMatchObject({ name: 'train', status: 'FINISHED' });
+    expect(step.metrics.map(({ key, value }) => [key, value])).toEqual([['mean', 4.5]]);
+    expect(Object.fromEntries(step.tags)).toMatchObject({
+      'mlflow.parentRunId': run.mlflow_run_id,
+      'stillflow.pipeline.run_id': run.run_id,
+      'stillflow.pipeline.task': 'train',
+    });
+    expect(rig.ran.find(({ name }) => name === 'train')?.spec.env).toMatchObject({
+      MLFLOW_RUN_ID: nested,
+    });
+  });
+
+  test('large values travel by reference and arrive whole', async () => {
+    const long = 'é'.repeat(150_000);
+    rig = await pipelineRig((step) =>
+      step.name === 'prepare' ? { ...works(step), parameters: { Output: long } } : works(step),
+    );
+    const run = await rig.run(twoStep);
+    expect(run.state).toBe('SUCCEEDED');
+    const report = rig.ran.find(({ name }) => name === 'report');
+    expect(report?.file.executorInput.inputs.parameterValues?.['summary']).toBe(long);
+    const history = await rig.machines.history(
+      call,
+      (await rig.service.getRun(call, run.run_id)).machine,
+      `${run.run_id}-0`,
+    );
+    for (const { details } of history) expect(JSON.stringify(details).length).toBeLessThan(4096);
+  });
+
+  test('what a constant mentions is filled in once, and inserted text is not read again', async () => {
+    rig = await pipelineRig(({ name }) =>
+      name === 'collect' ? { parameters: { Output: ['{{$}}'] } } : {},
+    );
+    const run = await rig.run(golden('settings'));
+    const show = rig.ran.find(({ name }) => name === 'show');
+    expect(show?.file.executorInput.inputs.parameterValues).toEqual({
+      names: ['{{$}}'],
+      prefix: `run-${run.run_id}`,
+    });
+  });
+});
+
+describe('the cache', () => {
+  test('a second run executes nothing and says from which run each step came', async () => {
+    rig = await pipelineRig(works);
+    const first = await rig.run(twoStep);
+    const second = await rig.run(twoStep);
+    expect(rig.ran).toHaveLength(3);
+    expect(second.state).toBe('SUCCEEDED');
+    expect(states(second)).toEqual({ prepare: 'SKIPPED', train: 'SKIPPED', report: 'SKIPPED' });
+    expect(task(second, 'train').cache).toMatchObject({
+      hit: true,
+      run_id: first.run_id,
+      task_id: 'train',
+    });
+    expect(task(second, 'train').state_history[0].error.message).toContain(`cache hit`);
+    expect(task(second, 'train').outputs).toEqual(task(first, 'train').outputs);
+  });
+
+  test.each([['another parameter', { rows: 11 }, "input 'rows' differs from run"]])(
+    '%s is a miss that says so',
+    async (_what, parameters, reason) => {
+      rig = await pipelineRig(works);
+      await rig.run(twoStep);
+      const second = await rig.run(twoStep, parameters);
+      expect(task(second, 'prepare').cache.reason).toContain(reason);
+      // The producer ran again, so what it made is another artifact, and the consumer follows.
+      expect(task(second, 'train').cache.reason).toContain("input artifact 'data' differs");
+      expect(rig.ran).toHaveLength(6);
+    },
+  );
+
+  test('a parameter that one step does not see leaves that step cached', async () => {
+    rig = await pipelineRig(works);
+    await rig.run(twoStep);
+    const second = await rig.run(twoStep, { rate: 0.9 });
+    expect(states(second)).toMatchObject({ prepare: 'SKIPPED', train: 'SUCCEEDED' });
+  });
+
+  test('outputs that are gone are made again', async () => {
+    rig = await pipelineRig(works);
+    const first = await rig.run(twoStep);
+    await rm(task(first, 'prepare').output_artifacts.data.uri);
+    const second = await rig.run(twoStep);
+    expect(task(second, 'prepare').cache.reason).toBe(
+      `cache miss: output 'data' of run ${first.run_id} is gone`,
+    );
+    expect(second.state).toBe('SUCCEEDED');
+  });
+
+  test('a failed step is never taken from it', async () => {
+    rig = await pipelineRig(failing('train', 1));
+    expect((await rig.run(twoStep)).state).toBe('FAILED');
+    const second = await rig.run(twoStep);
+    expect(states(second)).toEqual({ prepare: 'SKIPPED', train: 'SUCCEEDED', report: 'SUCCEEDED' });
+  });
+});
+
+describe('a failure', () => {
+  test('ends the run FAILED with the step and its words, and what does not depend on it goes on', async () => {
+    rig = await pipelineRig((step) =>
+      step.name === 'double' ? { fail: 'no doubling today' } : { parameters: { Output: 1 } },
+    );
+    const run = await rig.run(golden('diamond'), { n: 1 });
+    expect(run.state).toBe('FAILED');
+    expect(run.error).toEqual({ code: 13, message: 'double: no doubling today' });
+    expect(states(run)).toEqual({
+      start: 'SUCCEEDED',
+      double: 'FAILED',
+      'double-2': 'SKIPPED',
+      'double-3': 'SUCCEEDED',
+      add: 'SKIPPED',
+      'start-2': 'SUCCEEDED',
+    });
+    expect(task(run, 'double').error.message).toBe('no doubling today');
+    expect(task(run, 'add').state_history[0].error.message).toBe(
+      "skipped: task 'double-2' was skipped",
+    );
+    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    expect(mlflow.status).toBe('FAILED');
+  });
+
+  test("of an output of another type is the step's failure, named", async () => {
+    rig = await pipelineRig((step) =>
+      step.name === 'train' ? { ...works(step), parameters: { Output: 'much' } } : works(step),
+    );
+    const run = await rig.run(twoStep);
+    expect(run.error.message).toBe(
+      `train: Output parameter 'Output' must be a number, not "much".`,
+    );
+  });
+
+  test('a retry runs what failed and what was skipped, and nothing else', async () => {
+    rig = await pipelineRig(failing('train', 1));
+    const failed = await rig.run(twoStep);
+    expect(states(failed)).toEqual({ prepare: 'SUCCEEDED', train: 'FAILED', report: 'SKIPPED' });
+    const asked = await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
+    expect(asked).toEqual({ status: 200, body: {} });
+    const run = await rig.until(async () => {
+      const { body } = await rig.json('GET', `${runs}/${failed.run_id}`);
+      return body.state === 'SUCCEEDED' && body;
+    });
+    expect(rig.ran.map(({ name }) => name)).toEqual(['prepare', 'train', 'train', 'report']);
+    expect(run.state_history.map(({ state }: Answer) => state)).toEqual([
+      'PENDING',
+      'RUNNING',
+      'FAILED',
+      'RUNNING',
+      'SUCCEEDED',
+    ]);
+    expect(run.error).toBeUndefined();
+    expect(task(run, 'train')).toMatchObject({
+      attempt: 1,
+      executor_detail: { failed_main_jobs: [expect.any(String)] },
+    });
+    expect((await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId)).status).toBe(
+      'FINISHED',
+    );
+    const again = await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
+    expect(again).toMatchObject({ status: 400, body: { code: 9 } });
+  });
+
+  test('a retry policy tries another job each time, in another folder, and no more often than it says', async () => {
+    rig = await pipelineRig((step) =>
+      step.name === 'collect' && step.tries < 2
+        ? { fail: 'not yet' }
+        : { parameters: { Output: [] } },
+    );
+    const run = await rig.run(golden('settings'));
+    expect(run.state).toBe('SUCCEEDED');
+    const tries = rig.ran.filter(({ name }) => name === 'collect');
+    expect(tries).toHaveLength(3);
+    expect(new Set(tries.map(({ spec }) => spec.name)).size).toBe(3);
+    expect(new Set(tries.map(({ file }) => file.result)).size).toBe(3);
+    expect(task(run, 'collect').executor_detail).toEqual({
+      main_job: tries[2]?.spec.name,
+      failed_main_jobs: [tries[0]?.spec.name, tries[1]?.spec.name],
+    });
+  });
+
+  test('a retry policy that is used up fails the step with its last words', async () => {
+    rig = await pipelineRig((step) =>
+      step.name === 'collect' ? { fail: `try ${step.tries}` } : {},
+    );
+    const run = await rig.run(golden('settings'));
+    expect(rig.ran).toHaveLength(4);
+    expect(run.error.message).toBe('collect: try 3');
+  });
+});
+
+describe('terminate', () => {
+  test('stops machine and job, and ends CANCELED', async () => {
+    rig = await pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
+    const made = await rig.json('POST', runs, { display_name: 'long', pipeline_spec: twoStep });
+    const id = made.body.run_id;
+    await rig.until(async () => rig.ran.some(({ name }) => name === 'train'));
+    expect((await rig.json('POST', `${runs}/${id}:terminate`, {})).status).toBe(200);
+    const run = await rig.ended(id);
+    expect(run.state).toBe('CANCELED');
+    expect(run.state_history.map(({ state }: Answer) => state)).toEqual([
+      'PENDING',
+      'RUNNING',
+      'CANCELING',
+      'CANCELED',
+    ]);
+    expect(states(run)).toEqual({ prepare: 'SUCCEEDED', train: 'CANCELED' });
+    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    expect(mlflow.status).toBe('KILLED');
+    const again = await rig.json('POST', `${runs}/${id}:terminate`, {});
+    expect(again).toMatchObject({ status: 400, body: { code: 9 } });
+  });
+
+  test('of a run whose machine never began still ends it', async () => {
+    rig = await pipelineRig(works);
+    const run = await rig.service.createRun(call, {
+      name: 'held',
+      source: { pipeline: twoStep },
+      parameters: {},
+      startedElsewhere: true,
+    });
+    await rig.service.terminateRun(call, run.id);
+    expect((await rig.ended(run.id)).state).toBe('CANCELED');
+    expect(rig.ran).toEqual([]);
+  });
+});
+
+describe('twice does no harm', () => {
+  test('each task of the machine answers the same and commits once', async () => {
+    rig = await pipelineRig(works);
+    const run = await rig.run(twoStep);
+    const room = pipelinesRoom(rig.platform, {
+      tracking: rig.tracking,
+      runsImage: () => ({ ok: true }),
+    });
+    const execution = `${call.workspace}-${run.run_id}-0`;
+    const before = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    for (const name of ['prepare', 'train', 'report']) {
+      const begun = await room.tasks['begin-task']?.(call, { task: name, execution });
+      expect(begun).toMatchObject({ go: 'cached', shown: { state: 'SUCCEEDED' } });
+      const done = await room.tasks['finish-task']?.(call, {
+        task: name,
+        execution,
+        ended: { go: 'ran' },
+      });
+      expect(done).toMatchObject({ shown: { state: 'SUCCEEDED' } });
+    }
+    expect(await room.tasks['finish-dag']?.(call, { execution })).toMatchObject({
+      state: 'SUCCEEDED',
+    });
+    await rig.service.endRun(call, run.run_id as RunId, 0, 'FAILED', 'late and wrong');
+    const after = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    expect(after.entries).toHaveLength(before.entries.length);
+    expect((await rig.json('GET', `${runs}/${run.run_id}`)).body.state).toBe('SUCCEEDED');
+  });
+
+  test('begin-task in the middle finds its job again', async () => {
+    rig = await pipelineRig((step) => (step.name === 'prepare' ? { hang: true } : works(step)));
+    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    await rig.until(async () => rig.ran.length > 0);
+    const room = pipelinesRoom(rig.platform, {
+      tracking: rig.tracking,
+      runsImage: () => ({ ok: true }),
+    });
+    const input: Json = { task: 'prepare', execution: `${call.workspace}-${made.body.run_id}-0` };
+    const begun = await room.tasks['begin-task']?.(call, input);
+    expect(begun).toMatchObject({ go: 'run', job: { TrainingJobName: rig.ran[0]?.spec.name } });
+  });
+
+  test('a launch, as the follower of a create_run that died makes it, starts one machine', async () => {
+    rig = await pipelineRig(works);
+    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    await Promise.all([1, 2, 3].map(() => rig.service.launch(call, made.body.run_id)));
+    await rig.ended(made.body.run_id);
+    expect(rig.ran).toHaveLength(3);
+  });
+
+  test('a run that another machine starts waits for it, and its name starts it once', async () => {
+    rig = await pipelineRig(works);
+    const wanted = {
+      id: '11111111-1111-4111-8111-111111111111' as RunId,
+      name: 'held',
+      source: { pipeline: twoStep },
+      parameters: {},
+      startedElsewhere: true,
+    };
+    const run = await rig.service.createRun(call, wanted);
+    expect(await rig.service.createRun(call, wanted)).toEqual(run);
+    const start = rig.service.startOf(call, run);
+    expect(start.Name).toBe(`${call.workspace}-${run.id}-0`);
+    expect(await rig.machines.describe(call, run.machine, `${run.id}-0`)).toBeUndefined();
+    await rig.machines.start(call, run.machine, `${run.id}-0`, start.Input);
+    expect((await rig.ended(run.id)).state).toBe('SUCCEEDED');
+  });
+
+  test('create_run with an Idempotency-Key is one run', async () => {
+    rig = await pipelineRig(works);
+    const ask = () =>
+      rig.app.request(runs, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', 'Idempotency-Key': 'k1' },
+        body: JSON.stringify({ display_name: 'x', pipeline_spec: twoStep }),
+      });
+    const [one, two] = [await (await ask()).json(), await (await ask()).json()];
+    expect(two).toEqual(one);
+    const list = await rig.json('GET', runs);
+    expect(list.body.total_size).toBe(1);
+    await rig.ended((one as Answer).run_id);
+  });
+});
+
+test('the machine of a run is shown with the states that have run', async () => {
+  rig = await pipelineRig(failing('train'));
+  const run = await rig.run(twoStep);
+  const { status, body } = await rig.json('GET', `/api/runs/${run.run_id}/machine`);
+  expect(status).toBe(200);
+  expect(Object.keys(body.definition.States)).toContain('train.run');
+  const seen = Object.fromEntries(body.history.map(({ name, status }: Answer) => [name, status]));
+  expect(seen).toMatchObject({
+    'prepare.done': 'succeeded',
+    'train.run': 'failed',
+    'Run failed': expect.any(String),
+  });
+  expect(seen).not.toHaveProperty('report.run');
+  expect(body.tasks.find(({ id }: Answer) => id === 'report')).toMatchObject({
+    state: 'SKIPPED',
+    why: "skipped: task 'train' failed",
+  });
+  const log = await rig.app.request(`/apis/v1alpha1/runs/${run.run_id}/nodes/train/log`);
+  expect(await log.text()).toMatch(/^log of train-[0-9a-f]{20}\n$/);
 });

@@ -74,7 +74,11 @@ function parse<T extends z.ZodType>(schema: T, value: unknown, prefix: string): 
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const path = [prefix, ...(issue?.path ?? [])].filter((step) => step !== '').join('.');
-  throw refuse(path || 'the document', `${issue?.message ?? 'is not understood'}.`);
+  const why = issue?.message ?? 'is not understood';
+  throw refuse(
+    path || 'the document',
+    why.endsWith('received undefined') ? 'is missing.' : `${why}.`,
+  );
 }
 
 function checkComponent(spec: PipelineSpec, name: string, component: Component): void {

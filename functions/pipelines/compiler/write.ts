@@ -78,7 +78,9 @@ const passing = (errors: readonly string[]): Retrier => ({
 const CAUGHT = {
   go: 'failed',
   error: '{% $states.errorOutput.Error %}',
-  cause: '{% $substring($states.errorOutput.Cause, 0, 1000) %}',
+  // An expression that gives nothing is an error in Step Functions.
+  cause:
+    '{% $exists($states.errorOutput.Cause) ? $substring($states.errorOutput.Cause, 0, 1000) : "" %}',
 };
 
 function statesOf(task: PlannedTask, after: Onward): Named[] {

@@ -57,26 +57,36 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
     if (!current)
       return { go: 'skipped', shown: { state: 'SKIPPED', why: 'a later attempt has begun' } };
     if (!isActive(run.state))
-      return shown('skipped', await closed(call, run, task, 'SKIPPED', `the run is ${run.state}`));
+      return shown(
+        'skipped',
+        await closed(call, run, task, 'SKIPPED', `the run is ${run.state}`, found),
+      );
     const why = blocked(task, records);
-    if (why !== undefined) return shown('skipped', await closed(call, run, task, 'SKIPPED', why));
+    if (why !== undefined)
+      return shown('skipped', await closed(call, run, task, 'SKIPPED', why, found));
     await markRunning(call, run);
     try {
       const constants = constantsOf(run, task, rootOf(blobs, call, run));
       const inputs = await inputsOf(call, store, run, task, records, constants);
-      return await decided(call, run, task, inputs);
+      return await decided(call, run, task, inputs, found);
     } catch (error) {
       if (!(error instanceof Unresolved)) throw error;
-      return shown('failed', await closed(call, run, task, 'FAILED', `${error.message}.`));
+      return shown('failed', await closed(call, run, task, 'FAILED', `${error.message}.`, found));
     }
   };
 
-  async function decided(call: Call, run: Run, task: PlannedTask, inputs: Inputs): Promise<Json> {
+  async function decided(
+    call: Call,
+    run: Run,
+    task: PlannedTask,
+    inputs: Inputs,
+    earlier: TaskRecord | undefined,
+  ): Promise<Json> {
     const { verdict, entry } = await lookUp(call, store, blobs, run, task, inputs);
     const parameters = await store.keep(call, `kfp/values/${run.id}`, inputs.parameters);
     const kept = { parameters, artifacts: inputs.artifacts };
     const at = world.now();
-    const base = blank(run, task, verdict, at);
+    const base = blank(run, task, verdict, at, earlier);
     if (entry) {
       const hit: TaskRecord = {
         ...base,
@@ -84,7 +94,7 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
         endedAt: at,
         inputs: kept,
         outputs: entry.outputs,
-        history: [{ at, state: 'CACHED', note: verdict.why }],
+        history: [...base.history, { at, state: 'CACHED', note: verdict.why }],
       };
       await store.putTask(call, hit, told('cached', hit));
       return shown('cached', hit);
@@ -95,7 +105,7 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
       inputs: kept,
       jobs: triesOf(task).map((index) => jobName(run, task.id, index)),
       tracking: step,
-      history: [{ at, state: 'RUNNING', note: verdict.why }],
+      history: [...base.history, { at, state: 'RUNNING', note: verdict.why }],
     };
     await store.putTask(call, started, told('started', started));
     return jobsOf(call, run, task, started);
@@ -127,15 +137,21 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
     task: PlannedTask,
     state: TaskState & ('SKIPPED' | 'FAILED'),
     why: string,
+    earlier: TaskRecord | undefined,
   ): Promise<TaskRecord> {
     const at = world.now();
     const failed = state === 'FAILED';
+    const cache = { hit: false, why: failed ? 'it never ran' : `skipped: ${why}` };
+    const base = blank(run, task, cache, at, earlier);
     const record: TaskRecord = {
-      ...blank(run, task, { hit: false, why: failed ? 'it never ran' : `skipped: ${why}` }, at),
+      ...base,
       state,
       endedAt: at,
       ...(failed ? { error: why } : {}),
-      history: [{ at, state, ...(failed ? { error: why } : { note: `skipped: ${why}` }) }],
+      history: [
+        ...base.history,
+        { at, state, ...(failed ? { error: why } : { note: `skipped: ${why}` }) },
+      ],
     };
     await store.putTask(call, record, told(failed ? 'failed' : 'skipped', record));
     return record;
@@ -157,6 +173,7 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
       runId,
       experimentId,
       name: task.title,
+      userId: run.createdBy,
       startedAt: at,
       parentRunId: trackedRunId(run.id),
       tags: { [RUN_TAG]: run.id, [TASK_TAG]: task.id, [CACHE_TAG]: verdict.why },
@@ -203,7 +220,14 @@ function blocked(task: PlannedTask, records: ReadonlyMap<string, TaskRecord>): s
   return undefined;
 }
 
-function blank(run: Run, task: PlannedTask, cache: CacheVerdict, at: number): TaskRecord {
+/** `earlier`: what an attempt before this one left; its history goes on. */
+function blank(
+  run: Run,
+  task: PlannedTask,
+  cache: CacheVerdict,
+  at: number,
+  earlier: TaskRecord | undefined,
+): TaskRecord {
   return {
     runId: run.id,
     id: task.id,
@@ -212,10 +236,11 @@ function blank(run: Run, task: PlannedTask, cache: CacheVerdict, at: number): Ta
     attempt: run.attempt,
     startedAt: at,
     jobs: [],
+    failedJobs: [...(earlier?.failedJobs ?? []), ...(earlier?.jobs ?? [])],
     inputs: NOTHING,
     outputs: NOTHING,
     cache,
-    history: [],
+    history: earlier?.history ?? [],
   };
 }
 

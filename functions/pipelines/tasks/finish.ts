@@ -67,12 +67,15 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
     const isOver = found && (hasOutputs(found.state) || found.attempt === run.attempt);
     if (isOver && found.state !== 'RUNNING') return { shown: shownOf(found, url) };
     const record = found?.attempt === run.attempt ? found : unbegun(run, task);
-    const outcome = await outcomeOf(call, run, task, record, ended);
+    const { result, index } = await lastResult(call, run, task, record);
+    const outcome = await outcomeOf(call, run, task, record, ended, result);
     const at = world.now();
+    // Tries after the last one that ran were only prepared.
+    const tried = index < 0 ? record : { ...record, jobs: record.jobs.slice(0, index + 1) };
     const finished =
       'error' in outcome
-        ? failed(record, outcome.error, at)
-        : await succeeded(call, run, record, outcome.outputs, at);
+        ? failed(tried, outcome.error, at)
+        : await succeeded(call, run, tried, outcome.outputs, at);
     await publish(call, finished, at);
     const { fingerprint, parts } = finished.cache;
     const cached =
@@ -95,8 +98,8 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
     task: PlannedTask,
     record: TaskRecord,
     ended: Ended,
+    result: Result | undefined,
   ): Promise<Outcome> {
-    const { result, index } = await lastResult(call, run, task, record);
     if (ended.go === 'ran' && result?.state === 'succeeded')
       return checked(call, run, task, result);
     const job = await lastJob(call, record);
@@ -106,8 +109,7 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
       ended.cause ||
       ended.error ||
       'The job ended without leaving a result.';
-    const tries = record.jobs.length > 1 && index > 0 ? ` (try ${index + 1})` : '';
-    return { error: `${why.slice(0, MAX_ERROR)}${tries}` };
+    return { error: why.slice(0, MAX_ERROR) };
   }
 
   /** Of the last try that left one. */
@@ -209,6 +211,7 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
       attempt: run.attempt,
       startedAt: world.now(),
       jobs: [],
+      failedJobs: [],
       inputs: { parameters: { values: {} }, artifacts: {} },
       outputs: { parameters: { values: {} }, artifacts: {} },
       cache: { hit: false, why: 'it never began' },
