@@ -31,6 +31,8 @@ export interface RunOptions {
   readonly spec: LocalSpec;
   /** Set if an earlier server had signalled it. */
   readonly halt: Halt | undefined;
+  /** When an earlier server started it, if it did. */
+  readonly adoptedFrom: number | undefined;
   readonly runnable: Runnable;
   readonly world: World;
   readonly interpreter: () => Promise<Interpreter>;
@@ -76,6 +78,8 @@ export function runJob(options: RunOptions): Running {
   const children = new Map<number, ChildProcess>();
   const reader = metricReader(spec, join(nodeFolder(folder, 0), 'log'), () => world.now());
   let job: Job = { name: spec.name, state: 'pending', metrics: [] };
+  if (options.adoptedFrom !== undefined)
+    job = { ...job, state: 'running', startedAt: options.adoptedFrom };
   let halted = options.halt;
   let finishing = false;
   let firstFailed: number | undefined;
@@ -276,6 +280,9 @@ export async function sweep(folder: JobFolder, spec: LocalSpec): Promise<void> {
     for (const part of ['scratch', 'ml'])
       await rm(join(nodeFolder(folder, node), part), { recursive: true, force: true });
 }
+
+export const readStarted = async (folder: JobFolder): Promise<number | undefined> =>
+  (await readRecord<Started>(join(folder.path, 'started.json')))?.at;
 
 async function unexplained(root: string, exit: number | undefined): Promise<string> {
   const what =

@@ -22,7 +22,7 @@ import {
 } from './job_folder.ts';
 import { type Runnable, runsImage, runsSpec } from './job_images.ts';
 import { readLines } from './job_metrics.ts';
-import { type Running, runJob, sweep } from './job_run.ts';
+import { type Running, readStarted, runJob, sweep } from './job_run.ts';
 
 export interface LocalJobsOptions {
   readonly world: World;
@@ -41,6 +41,12 @@ export interface LocalJobsOptions {
   /** Between SIGTERM and SIGKILL; SageMaker's 120 s if absent. */
   readonly graceMs?: number;
   readonly hostEnv?: NodeJS.ProcessEnv;
+}
+
+/** What an earlier server left of a job. */
+interface Left {
+  readonly halt?: Halt | undefined;
+  readonly startedAt?: number | undefined;
 }
 
 export interface LocalJobs extends Jobs {
@@ -123,11 +129,12 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
     return take(folder, spec).job();
   }
 
-  function take(folder: JobFolder, spec: LocalSpec, halt?: Halt): Running {
+  function take(folder: JobFolder, spec: LocalSpec, left: Left = {}): Running {
     const running = runJob({
       folder,
       spec,
-      halt,
+      halt: left.halt,
+      adoptedFrom: left.startedAt,
       runnable: runsSpec(spec, options.accelerators ?? 0),
       world,
       interpreter: options.interpreter,
@@ -173,6 +180,8 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
     const found = [];
     for (const name of marks) {
       const dot = name.indexOf('.');
+      // Half a mark: nobody was told that the job is submitted.
+      if (name.endsWith('.tmp')) await rm(join(dir, 'active', name), { force: true });
       if (name.endsWith('.tmp') || dot < 0) continue;
       const [workspace, job] = [name.slice(0, dot), name.slice(dot + 1)];
       const folder = { path: join(dir, workspace, job), workspace, name: job };
@@ -186,12 +195,14 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
         await rm(mark(folder), { force: true });
       } else {
         const began = await exists(join(nodeFolder(folder, 0), 'pid'));
-        found.push({ folder, spec, halt: await readHalt(folder), at: began ? 0 : submitted.at });
+        const startedAt = began ? await readStarted(folder) : undefined;
+        const at = startedAt === undefined ? submitted.at : 0;
+        found.push({ folder, spec, halt: await readHalt(folder), at, startedAt });
       }
     }
     found.sort((a, b) => a.at - b.at);
-    for (const { folder, spec, halt } of found)
-      if (!active.has(folder.path)) take(folder, spec, halt);
+    for (const { folder, spec, halt, startedAt } of found)
+      if (!active.has(folder.path)) take(folder, spec, { halt, startedAt });
   }
 
   const ready = recover();
