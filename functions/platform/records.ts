@@ -18,6 +18,8 @@ const MAX_DEPTH = 31;
 const ADDED_BYTES = 64;
 /** A told event carries its event's data and some thousand bytes of who and when. */
 const TOLD_BYTES = 4096;
+/** EventBridge takes 256 KB an entry; an event that no follower could hear is refused at once, in both worlds. */
+const MAX_EVENT_BYTES = 240 * 1024;
 const RETRY_KEPT_MS = 48 * 3_600_000;
 
 /** Partitions that only the adapter writes: chains, retry keys, the change counter. */
@@ -121,7 +123,10 @@ function eventBytes(event: Event): number {
     throw new Problem('invalid', `A name cannot be stored: ${why ?? 'it is empty'}.`);
   const json = (value: unknown) => Buffer.byteLength(JSON.stringify(value ?? null) ?? 'null');
   // Twice: as the entry, and as what waits for its followers; the answer is one more item.
-  return fits(json(event.data) + TOLD_BYTES) + fits(json(event.answer) + TOLD_BYTES);
+  const data = json(event.data) + TOLD_BYTES;
+  if (data > MAX_EVENT_BYTES)
+    throw new Problem('too_large', `An event of ${data} bytes; at most ${MAX_EVENT_BYTES}.`);
+  return data + fits(json(event.answer) + TOLD_BYTES);
 }
 
 /** Names that start with `_` are the adapters'; `_change` may come back from an item that was read. */
