@@ -18,9 +18,11 @@ export const answer = (body: unknown, status = 200): InferenceAnswer => ({
 
 /**
  * Endpoints in memory, with the port's promises: deploy returns at once, the old revision answers until the new one is
- * up, a target that fails leaves the old one. Models are functions by model URI; a URI without one never starts.
+ * up, a target that fails leaves the old one. Models are functions by model URI, or one for all under `*`; a URI without
+ * one never starts.
  */
 export function memoryEndpoints(models: Map<string, Model>) {
+  const modelAt = (uri: string) => models.get(uri) ?? models.get('*');
   interface Held {
     spec: EndpointSpec;
     live: EndpointSpec | undefined;
@@ -35,7 +37,7 @@ export function memoryEndpoints(models: Map<string, Model>) {
 
   function settle(entry: Held): void {
     if (slow || entry.live?.revision === entry.spec.revision || entry.failure !== undefined) return;
-    if (models.has(entry.spec.modelUri)) {
+    if (modelAt(entry.spec.modelUri)) {
       entry.live = entry.spec;
       entry.state = 'in-service';
     } else {
@@ -75,7 +77,7 @@ export function memoryEndpoints(models: Map<string, Model>) {
     async invoke(call, name, request) {
       const entry = held.get(keyOf(call, name));
       if (!entry) throw new Problem('missing', `Endpoint ${name} not found.`);
-      const model = entry.live && models.get(entry.live.modelUri);
+      const model = entry.live && modelAt(entry.live.modelUri);
       if (!model) throw new Problem('unavailable', `${name} is starting.`);
       return model(request);
     },

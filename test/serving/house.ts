@@ -10,9 +10,12 @@ import { Problem } from '../../functions/kernel/problem.ts';
 import type { Blobs, Table, Task } from '../../functions/platform/ports.ts';
 import type { Room } from '../../functions/room.ts';
 import type { ServedVersion } from '../../functions/serving/model.ts';
+import type { Integration } from '../../local/asl/engine.ts';
+import { openBlobs } from '../../local/blobs.ts';
 import { openBus } from '../../local/bus.ts';
 import { type LocalMachines, localMachines } from '../../local/machines.ts';
 import { openTable } from '../../local/table.ts';
+import { RUN_STEP, TRAINING_JOB } from '../../statemachines/resources.ts';
 import { handTimers } from '../machines/rig.ts';
 import { type TestWorld, testCall, testWorld } from '../world.ts';
 import { memoryEndpoints } from './endpoints.ts';
@@ -25,27 +28,6 @@ export const WRITTEN_TEXTS = {
   retraining: written('retraining'),
   'deploy-endpoint': written('deploy-endpoint'),
 };
-
-/** Blobs in memory, as far as serving asks: whole puts and gets, `mem://` locations. */
-function memoryBlobs() {
-  const kept = new Map<string, Uint8Array>();
-  const blobs: Pick<Blobs, 'put' | 'get' | 'locate' | 'pathOf'> = {
-    async put(_call, path, body) {
-      const bytes = new Uint8Array(await new Response(body as BodyInit).arrayBuffer());
-      kept.set(path, bytes);
-      return { path, sizeBytes: bytes.length, etag: 'e', modifiedAt: 0 };
-    },
-    async get(_call, path) {
-      const bytes = kept.get(path);
-      if (!bytes) return undefined;
-      const body = new Blob([bytes as BlobPart]).stream() as ReadableStream<Uint8Array>;
-      return { path, sizeBytes: bytes.length, etag: 'e', modifiedAt: 0, body };
-    },
-    locate: (_call, prefix) => `mem://${prefix}`,
-    pathOf: (_call, uri) => (uri.startsWith('mem://') ? uri.slice(6) : undefined),
-  };
-  return { kept, port: blobs as Blobs };
-}
 
 /** Registered versions, and an alias that tells its moves as the registry does. */
 export function shelf(table: Table) {
@@ -107,18 +89,27 @@ interface Answered {
 /** The rooms under test on the local table, bus and interpreter; the clock is turned by hand. */
 export async function house(
   build: (ground: Ground, shelf: ReturnType<typeof shelfOf>) => Room[],
-  more: { tasks?: Record<string, Task>; role?: 'admin' | 'write' | 'read' } = {},
+  more: {
+    tasks?: Record<string, Task>;
+    role?: 'admin' | 'write' | 'read';
+    /** What runs a machine's job state. */
+    job?: Integration;
+  } = {},
 ) {
   const folder = mkdtempSync(join(tmpdir(), 'stillflow-serving-'));
   const world = testWorld();
-  const kept = openTable({ folder, world, noSync: true });
-  const listeners: ((event: Event | undefined) => Promise<void>)[] = [];
-  const counts = { get: 0, query: 0, commit: 0 };
+  const secret = new Uint8Array(32).fill(7);
+  const kept = openTable({ folder: join(folder, 'table'), world, noSync: true, feeds: ['LOG#'] });
+  const files = openBlobs({
+    folder: join(folder, 'blobs'),
+    world,
+    secret,
+    url: 'http://localhost',
+  });
   let busy = 0;
   let done = 0;
-  /** Counted, and known to be under way, so that the clock stands meanwhile. */
-  async function counted<T>(what: keyof typeof counts, work: () => Promise<T>): Promise<T> {
-    counts[what] += 1;
+  /** Known to be under way, so that the clock stands meanwhile. */
+  async function watched<T>(work: () => Promise<T>): Promise<T> {
     busy += 1;
     try {
       return await work();
@@ -126,6 +117,21 @@ export async function house(
       busy -= 1;
       done += 1;
     }
+  }
+  /** The shelf's models lie at `mem://`, in blobs of the same path. */
+  const blobs: Blobs = {
+    ...files,
+    put: (...args) => watched(() => files.put(...args)),
+    get: (...args) => watched(() => files.get(...args)),
+    head: (...args) => watched(() => files.head(...args)),
+    list: (...args) => watched(() => files.list(...args)),
+    pathOf: (at, uri) => (uri.startsWith('mem://') ? uri.slice(6) : files.pathOf(at, uri)),
+  };
+  const listeners: ((event: Event | undefined) => Promise<void>)[] = [];
+  const counts = { get: 0, query: 0, commit: 0 };
+  function counted<T>(what: keyof typeof counts, work: () => Promise<T>): Promise<T> {
+    counts[what] += 1;
+    return watched(work);
   }
   const table: Table = {
     ...kept,
@@ -147,27 +153,33 @@ export async function house(
     Parameters<typeof memoryEndpoints>[0] extends Map<string, infer M> ? M : never
   >();
   const endpoints = memoryEndpoints(servers);
-  const blobs = memoryBlobs();
   const shelves = shelfOf(table);
   const ground = {
     world,
     table,
-    blobs: blobs.port,
+    blobs,
     machines,
     endpoints: endpoints.port,
-    secret: new Uint8Array(32).fill(7),
+    secret,
   };
   const rooms = build(ground, shelves);
   const bus = openBus({
     table: kept,
     world,
     followers: rooms.flatMap((room) => room.followers),
-    folders: [],
+    folders: rooms.flatMap((room) => room.folders),
     log,
     later: (run, ms) => ({ cancel: timers.at(world.now() + ms, run) }),
   });
   const tasks = Object.assign({}, ...rooms.map((room) => room.tasks), more.tasks);
-  await machines.serve({ tasks, functions: {}, integrations: {}, workspaces: [DEFAULT_WORKSPACE] });
+  const { job } = more;
+  const run: Integration | undefined = job && ((...args) => watched(() => job(...args)));
+  await machines.serve({
+    tasks,
+    functions: run ? { [RUN_STEP]: run } : {},
+    integrations: run ? { [TRAINING_JOB]: run } : {},
+    workspaces: [DEFAULT_WORKSPACE],
+  });
   bus.start();
   const role = more.role ?? 'admin';
   const app = mount(
@@ -209,7 +221,6 @@ export async function house(
     counts,
     servers,
     endpointsHeld: endpoints,
-    blobsKept: blobs.kept,
     shelf: shelves,
     timers,
     logged,

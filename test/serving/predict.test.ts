@@ -3,7 +3,7 @@ import { Problem } from '../../functions/kernel/problem.ts';
 import type { InferenceRequest } from '../../functions/platform/ports.ts';
 import { type servingRoom as Room, servingRoom } from '../../functions/serving/index.ts';
 import { answer } from './endpoints.ts';
-import { type House, house } from './house.ts';
+import { call, type House, house } from './house.ts';
 
 let home: House;
 let room: ReturnType<typeof Room>;
@@ -32,7 +32,7 @@ beforeEach(async () => {
       return reply(request);
     });
   }
-  home.blobsKept.set('models/churn/3/MLmodel', Buffer.from(MLMODEL));
+  await home.blobs.put(call, 'models/churn/3/MLmodel', Buffer.from(MLMODEL));
   await deploy('churn');
 });
 afterEach(() => home.close());
@@ -143,7 +143,7 @@ describe('the way of a prediction', () => {
 
   test('keeps the share of bodies that was asked for, after the answer', async () => {
     await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
-    expect(samples()).toHaveLength(0);
+    expect(await samples()).toHaveLength(0);
     await deploy('churn', { sampleRate: 1 });
     reply = () => ({
       ...answer(''),
@@ -152,7 +152,7 @@ describe('the way of a prediction', () => {
     const answered = await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
     expect(answered.text).toBe('{"predictions": [9]}');
     await room.predictions.settled();
-    expect(samples()).toMatchObject([
+    expect(await samples()).toMatchObject([
       {
         endpoint: 'churn',
         version: 3,
@@ -165,13 +165,19 @@ describe('the way of a prediction', () => {
     for (let i = 0; i < 200; i += 1)
       await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
     await room.predictions.settled();
-    expect(samples().length).toBeGreaterThan(25);
-    expect(samples().length).toBeLessThan(80);
+    const { length } = await samples();
+    expect(length).toBeGreaterThan(25);
+    expect(length).toBeLessThan(80);
   });
-  const samples = () =>
-    [...home.blobsKept]
-      .filter(([path]) => path.startsWith('serving/churn/samples/2026-11-24/'))
-      .map(([, bytes]) => JSON.parse(Buffer.from(bytes).toString()));
+  async function samples() {
+    const { blobs } = await home.blobs.list(call, 'serving/churn/samples/2026-11-24/');
+    const found = [];
+    for (const { path } of blobs) {
+      const blob = await home.blobs.get(call, path);
+      found.push(JSON.parse(await new Response(blob?.body ?? null).text()));
+    }
+    return found;
+  }
 });
 
 describe('KServe V1', () => {

@@ -1,0 +1,231 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { buildApp } from '../../functions/app.ts';
+import type { Json } from '../../functions/kernel/json.ts';
+import { readDocument } from '../../functions/pipelines/document.ts';
+import type { Job, JobSpec, Jobs } from '../../functions/platform/ports.ts';
+import { MachineError } from '../../local/asl/errors.ts';
+import { answer } from '../serving/endpoints.ts';
+import { call, type House, house } from '../serving/house.ts';
+
+/**
+ * All rooms at once, on the local table, blobs, bus and interpreter: a drop of data becomes a pipeline run, a version,
+ * an alias, an endpoint. Jobs replay what a step would leave; models answer with their own location.
+ */
+const PIPELINE = `
+pipelineInfo: { name: forecast }
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.14.0
+root:
+  inputDefinitions: { parameters: { path: { parameterType: STRING } } }
+  dag:
+    tasks:
+      train:
+        taskInfo: { name: train }
+        componentRef: { name: comp-train }
+        inputs: { parameters: { path: { componentInputParameter: path } } }
+components:
+  comp-train:
+    executorLabel: exec-train
+    inputDefinitions: { parameters: { path: { parameterType: STRING } } }
+    outputDefinitions:
+      parameters:
+        version: { parameterType: NUMBER_INTEGER }
+        wape: { parameterType: NUMBER_DOUBLE }
+        champion_wape: { parameterType: NUMBER_DOUBLE }
+deploymentSpec:
+  executors:
+    exec-train: { container: { image: 'python:3.11', command: [train], args: ['{{$.inputs.parameters["path"]}}'] } }
+`;
+
+type Left = { parameters: Record<string, Json> } | { fail: string };
+let home: House;
+let train: (path: string) => Promise<Left>;
+let ran: string[];
+
+/** A Jobs port whose steps do what `train` says. Source of the file's shape: runtimes/launcher/README.md. */
+function replayed() {
+  const specs = new Map<string, JobSpec>();
+  const done = new Map<string, Job>();
+  const jobs: Jobs = {
+    submit: () => Promise.reject(new Error('machines start jobs')),
+    async prepare(_call, spec) {
+      if (!specs.has(spec.name)) specs.set(spec.name, spec);
+      return { TrainingJobName: spec.name };
+    },
+    describe: async (_call, name) => done.get(name),
+    stop: async () => undefined,
+    logs: async (_call, _name, after) => ({ lines: [], next: after ?? '' }),
+  };
+  async function run(name: string): Promise<Json> {
+    const spec = specs.get(name);
+    const file = JSON.parse(await readFile(spec?.command[1] ?? '', 'utf8'));
+    const { path } = file.executorInput.inputs.parameterValues;
+    ran.push(path);
+    const left = await train(path);
+    const failed = 'fail' in left;
+    const result = {
+      format: 1,
+      state: failed ? 'failed' : 'succeeded',
+      exitCode: failed ? 1 : 0,
+      error: failed ? left.fail : '',
+      parameterValues: failed ? {} : left.parameters,
+      artifacts: {},
+    };
+    await mkdir(dirname(file.result), { recursive: true });
+    await writeFile(file.result, JSON.stringify(result));
+    const state = failed ? 'failed' : 'succeeded';
+    done.set(name, { name, state, metrics: [], endedAt: home.world.now() });
+    if (failed) throw new MachineError('Job.Failed', left.fail);
+    return { name };
+  }
+  return { jobs, run: (args: Json) => run((args as { TrainingJobName: string }).TrainingJobName) };
+}
+
+const ask = async (method: string, path: string, body?: unknown) => {
+  const answered = await home.ask(method, path, body);
+  if (answered.status >= 300) throw new Error(`${method} ${path}: ${answered.text}`);
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked at field by field.
+  return answered.body as any;
+};
+const mlflow = (path: string, body: unknown) => ask('POST', `/api/2.0/mlflow/${path}`, body);
+
+beforeEach(async () => {
+  ran = [];
+  const replay = replayed();
+  home = await house(
+    (ground) => {
+      const url = 'http://localhost';
+      const platform = { ...ground, jobs: replay.jobs, url, artifacts: 'proxy' as const };
+      const app = buildApp(platform, { runsImage: () => ({ ok: true }) });
+      const { pipelines } = app.rooms;
+      upload = () =>
+        pipelines.service.catalog.createPipeline(
+          call,
+          { name: 'forecast', displayName: 'forecast', description: '', tags: {} },
+          readDocument(PIPELINE),
+        );
+      return Object.values(app.rooms);
+    },
+    { job: async (_call, args) => replay.run(args) },
+  );
+  home.servers.set('*', () => answer({ predictions: [1] }));
+  await upload();
+  await mlflow('registered-models/create', { name: 'demand' });
+});
+let upload: () => Promise<unknown>;
+afterEach(() => home.close());
+
+/** As a step does through the mlflow client: a run of its own, and a version of the files below it. */
+async function register(): Promise<number> {
+  const { run } = await mlflow('runs/create', { experiment_id: '0', start_time: 1 });
+  const { run_id, artifact_uri } = run.info;
+  const source = `${artifact_uri}/model`;
+  const made = await mlflow('model-versions/create', { name: 'demand', source, run_id });
+  return Number(made.model_version.version);
+}
+const champion = async () => {
+  const query = '/api/2.0/mlflow/registered-models/alias?name=demand&alias=champion';
+  return Number((await ask('GET', query)).model_version.version);
+};
+async function drop(path: string, text: string) {
+  const answered = await home.ask('PUT', `/api/data/${path}`, text, {
+    'content-type': 'text/csv',
+  });
+  expect(answered.status).toBeLessThan(300);
+}
+const rule = () =>
+  ask('PUT', '/api/rules/on-drop', {
+    on: { data: { prefix: 'drops/' } },
+    start: {
+      machine: 'retraining',
+      pipeline: 'forecast',
+      parameters: { path: '$.data.path' },
+      gate: {
+        model: 'demand',
+        metric: 'wape',
+        direction: 'lower',
+        version: 'train.version',
+        after: 'train.wape',
+        before: 'train.champion_wape',
+      },
+    },
+  });
+const retrainings = async () => (await ask('GET', '/api/retrainings')).retrainings;
+
+test('drops of data become versions, the alias moves, the endpoint follows, a bad drop is refused', async () => {
+  const errors = [0.3, 0.2, 0.25];
+  train = async (path) => {
+    if (path.includes('bad')) return { fail: 'column date is missing' };
+    const wape = errors[ran.length - 1] ?? 1;
+    const before = errors.slice(0, ran.length - 1);
+    const champion_wape = before.length ? Math.min(...before) : 0;
+    return { parameters: { version: await register(), wape, champion_wape } };
+  };
+  await rule();
+  await drop('drops/1.csv', 'one');
+  await home.quiet();
+  expect(await retrainings()).toMatchObject([{ state: 'promoted', decision: { version: 1 } }]);
+  expect(await champion()).toBe(1);
+
+  await ask('PUT', '/api/endpoints/demand', { model: 'models:/demand@champion' });
+  await home.quiet();
+  expect(await ask('GET', '/api/endpoints/demand')).toMatchObject({
+    state: 'in-service',
+    version: 1,
+  });
+
+  await drop('drops/2.csv', 'two');
+  await home.quiet();
+  expect(await champion()).toBe(2);
+  expect(await ask('GET', '/api/endpoints/demand')).toMatchObject({
+    state: 'in-service',
+    version: 2,
+  });
+  await drop('drops/3.csv', 'three');
+  await home.quiet();
+  await drop('drops/bad.csv', 'four');
+  await home.quiet();
+  await drop('drops/bad.csv', 'four');
+  await home.quiet();
+  expect(await champion()).toBe(2);
+  expect(ran).toEqual(['drops/1.csv', 'drops/2.csv', 'drops/3.csv', 'drops/bad.csv']);
+  expect(await retrainings()).toMatchObject([
+    { state: 'refused', reason: expect.stringContaining('column date is missing') },
+    { state: 'kept', decision: { before: 0.2, after: 0.25 } },
+    { state: 'promoted', decision: { version: 2, before: 0.3, after: 0.2 } },
+    { state: 'promoted', decision: { version: 1 } },
+  ]);
+});
+
+test('a rule without a gate starts a plain run, once', async () => {
+  train = async () => ({ parameters: { version: 0, wape: 1, champion_wape: 1 } });
+  await ask('PUT', '/api/rules/plain', {
+    on: { event: { type: 'custom.drift.seen' } },
+    start: { pipeline: 'forecast', parameters: { path: '$.data.path' } },
+  });
+  for (let i = 0; i < 3; i += 1)
+    await ask('POST', '/api/events', {
+      type: 'custom.drift.seen',
+      id: 'one',
+      data: { path: 'p' },
+    });
+  await home.quiet();
+  const { firings } = await ask('GET', '/api/rules/plain/firings');
+  expect(firings).toMatchObject([{ outcome: 'started', started: { kind: 'run' } }]);
+  const run = await ask('GET', `/apis/v2beta1/runs/${firings[0].started.id}`);
+  expect(run).toMatchObject({ state: 'SUCCEEDED' });
+  expect(ran).toEqual(['p']);
+});
+
+test('a parameter that the pipeline does not have fails the firing with its name', async () => {
+  await ask('PUT', '/api/rules/plain', {
+    on: { event: { type: 'custom.drift.seen' } },
+    start: { pipeline: 'forecast', parameters: { path: 'x', wrong: 1 } },
+  });
+  await ask('POST', '/api/events', { type: 'custom.drift.seen' });
+  await home.quiet();
+  const { firings } = await ask('GET', '/api/rules/plain/firings');
+  expect(firings).toMatchObject([{ outcome: 'failed', why: expect.stringContaining('wrong') }]);
+});
