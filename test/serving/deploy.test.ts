@@ -1,3 +1,4 @@
+import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { servingRoom } from '../../functions/serving/index.ts';
 import { answer } from './endpoints.ts';
@@ -367,3 +368,65 @@ test('endpoints are listed page by page, each once', async () => {
   } while (token !== undefined);
   expect(names).toEqual(['e0', 'e1', 'e2', 'e3', 'e4', 'e5', 'e6']);
 });
+
+test('every step of the machine may run twice', async () => {
+  await put('models:/churn/1');
+  await home.quiet();
+  await put('models:/churn/2');
+  await home.quiet();
+  const before = [await look(), await revisions()];
+  const told = (await home.table.entries(call, 'endpoints/shop')).entries.length;
+  for (const { revision } of await revisions()) {
+    const input = { endpoint: 'shop', deployment: revision, why: 'asked', execution: 'x' };
+    for (let i = 0; i < 2; i += 1)
+      for (const step of ['resolve', 'start', 'ready', 'switch', 'failed']) {
+        const more = step === 'failed' ? { error: { Error: 'E', Cause: 'late' } } : {};
+        const done = home.tasks[`deploy-${step}`]?.(call, { ...input, ...more });
+        await done?.catch((error) => expect(error).toMatchObject({ code: 'gone' }));
+      }
+  }
+  await home.quiet();
+  expect([await look(), await revisions()]).toEqual(before);
+  expect((await home.table.entries(call, 'endpoints/shop')).entries).toHaveLength(told);
+});
+
+test('whatever is asked, in whatever order it is heard, what answers is what the record says', async () => {
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('alias' as const), version: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ do: fc.constant('put' as const), version: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ do: fc.constant('follow' as const), version: fc.constant(0) }),
+    fc.record({ do: fc.constant('back' as const), version: fc.constant(0) }),
+    fc.record({ do: fc.constant('again' as const), version: fc.constant(0) }),
+    fc.record({ do: fc.constant('settle' as const), version: fc.constant(0) }),
+  );
+  home.shelf.add('churn', 4); // never starts
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
+      await put('models:/churn@champion');
+      await home.quiet();
+      for (const { do: what, version } of steps) {
+        home.world.pass(1);
+        if (what === 'alias')
+          await home.shelf.setAlias(call, { name: 'churn', alias: 'champion', version });
+        else if (what === 'put') await put(`models:/churn/${version}`);
+        else if (what === 'follow') await put('models:/churn@champion');
+        else if (what === 'back') await home.ask('POST', '/api/endpoints/shop/rollback');
+        else if (what === 'settle') await home.quiet();
+        else {
+          const { entries } = await home.table.entries(call, 'models/churn');
+          await home.bus.publish([...entries].reverse().slice(0, 5));
+        }
+      }
+      await put('models:/churn@champion');
+      await home.quiet();
+      const shown = await look();
+      const wanted = home.shelf.aliasOf('churn', 'champion');
+      expect(shown).toMatchObject({ state: 'in-service', version: wanted });
+      expect(home.endpointsHeld.live('shop')).toBe(`mem://models/churn/${wanted}`);
+      expect(await predicted()).toBe(`{"predictions":[${wanted}]}`);
+      const inService = (await revisions()).filter(({ state }) => state === 'in-service');
+      expect(inService).toHaveLength(1);
+    }),
+    { numRuns: 15 },
+  );
+}, 60_000);
