@@ -37,7 +37,12 @@ export interface ServeOptions extends Functions {
   readonly workspaces: readonly WorkspaceId[];
 }
 
-/** Step Functions on one machine. What is started before `serve` is kept, and begins then. */
+/**
+ * Step Functions on one machine. What is started before `serve` is kept, and begins then. Where it differs on purpose:
+ * JSONata only; no heartbeats, task tokens, distributed Maps or redrives; a `.sync` tells no TaskSubmitted; an aborted
+ * branch tells nothing; a task whose time ran out while the server was down is asked once more; what machines may call
+ * is statemachines/resources.ts.
+ */
 export interface LocalMachines extends Machines {
   /** Says what tasks run, and carries on all open executions. Once. */
   serve(options: ServeOptions): Promise<void>;

@@ -1,7 +1,7 @@
 import type { Call } from '../../functions/kernel/call.ts';
 import type { Event } from '../../functions/kernel/event.ts';
 import type { Json } from '../../functions/kernel/json.ts';
-import type { HistoryEvent, MachineState, Table, Write } from '../../functions/platform/ports.ts';
+import type { HistoryEvent, MachineState, Table } from '../../functions/platform/ports.ts';
 import type { StateMachine, TaskState } from '../../statemachines/asl.ts';
 import { childController, type Engine, Stopped, sleepUntil } from './engine.ts';
 import { asMachineError } from './errors.ts';
@@ -43,6 +43,7 @@ export interface LiveExecution {
 
 const ROOT = '-';
 const SWEPT_AT_ONCE = 90;
+const SWEPT_ALONG = 60;
 
 /** Carries an execution on from where the table says it stands. */
 export function liveExecution(options: ExecutionOptions): LiveExecution {
@@ -101,16 +102,20 @@ export function liveExecution(options: ExecutionOptions): LiveExecution {
   }
 
   async function endNow(run: Run, call: Call, how: Ended) {
-    const last = lastEvent(run, how);
-    const sweep = [...run.ledger.present];
-    const clean = run.performing.size === 0 && sweep.length <= 60;
-    const writes: Write[] = [
-      ...historyRecords(pk, [last]).map((put) => ({ put })),
-      journal.endWrite(started, how),
-      ...(clean ? [openRemoval(started.machine, started.execution)] : []),
-      ...(clean ? sweep.map((sk) => ({ remove: { pk, sk } })) : []),
-    ];
-    const landed = await run.ledger.end(call, writes, endedEvent(started, how));
+    let clean = false;
+    const last = () => {
+      const sweep = [...run.ledger.present];
+      clean = run.performing.size === 0 && sweep.length <= SWEPT_ALONG;
+      const swept = clean
+        ? [
+            openRemoval(started.machine, started.execution),
+            ...sweep.map((sk) => ({ remove: { pk, sk } })),
+          ]
+        : [];
+      const events = historyRecords(pk, [lastEvent(run, how)]);
+      return [...events.map((put) => ({ put })), journal.endWrite(started, how), ...swept];
+    };
+    const landed = await run.ledger.end(call, last, endedEvent(started, how));
     controller.abort();
     if (landed) ended(how);
     if (clean) return;

@@ -133,14 +133,23 @@ export function historyRecords(pk: string, events: readonly HistoryEvent[]): Ite
   return items;
 }
 
+/** About what the event takes as text. */
+export function charactersOf(details: HistoryEvent['details']): number {
+  let sum = 100;
+  for (const value of Object.values(details))
+    sum += typeof value === 'string' ? value.length : JSON.stringify(value ?? null).length;
+  return sum;
+}
+
 /** One event as text; what no item could hold is cut, and marked as Step Functions marks it. */
 function eventText(event: HistoryEvent): string {
   const text = JSON.stringify(event);
   if (text.length <= BLOCK_CHARACTERS || Buffer.byteLength(text) <= EVENT_BYTES) return text;
   const details: { [name: string]: Json | undefined } = { ...event.details };
   for (const [name, value] of Object.entries(event.details)) {
-    if (typeof value !== 'string' || value.length <= CUT_CHARACTERS) continue;
-    details[name] = value.slice(0, CUT_CHARACTERS);
+    const whole = typeof value === 'string' ? value : JSON.stringify(value ?? null);
+    if (whole.length <= CUT_CHARACTERS) continue;
+    details[name] = typeof value === 'string' ? value.slice(0, CUT_CHARACTERS) : null;
     details[`${name}Details`] = { truncated: true };
   }
   return JSON.stringify({ ...event, details });

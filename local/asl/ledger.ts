@@ -8,7 +8,7 @@ import {
   type Table,
   type Write,
 } from '../../functions/platform/ports.ts';
-import { historyRecords } from './journal.ts';
+import { charactersOf, historyRecords } from './journal.ts';
 
 /** An event that has no number yet. */
 export interface Staged {
@@ -25,6 +25,8 @@ interface Block {
 }
 
 const MAX_WRITES = 80;
+/** Of the last commit's 97 writes, beside 60 that sweep and 5 that end. */
+const MAX_ALONG = 30;
 const MAX_CHARACTERS = 1_000_000; // at most 3 MB of UTF-8, and a commit takes 4
 
 export interface Ledger {
@@ -37,8 +39,13 @@ export interface Ledger {
   ): void;
   /** Resolves once all that was settled before is durable. Several transitions share a commit. */
   flush(): Promise<void>;
-  /** The last commit: what is left in the queue if it fits, these writes, this event. False if it had ended before. */
-  end(call: Call, writes: readonly Write[], event: Event): Promise<boolean>;
+  /**
+   * The last commit: what is left in the queue if it fits, the writes made then, this event. What is settled from now
+   * on is dropped. False if the execution had ended before.
+   */
+  end(call: Call, last: () => readonly Write[], event: Event): Promise<boolean>;
+  /** True once `end` was called. */
+  closed(): boolean;
   /** Keys of all position items that are in the table. */
   readonly present: Set<string>;
 }
@@ -59,6 +66,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const present = new Set(options.present);
   let last = options.lastEventId;
   let queue: Block[] = [];
+  let closed = false;
   let tail: Promise<void> = Promise.resolve();
 
   async function commit(call: () => Call, writes: readonly Write[], event?: Event) {
@@ -99,8 +107,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
   }
 
-  async function drain(leave = 0) {
-    while (queue.length > leave) {
+  async function drain() {
+    while (queue.length) {
       const { writes, count } = pack(queue);
       await commit(options.call, writes);
       landed(writes);
@@ -120,8 +128,10 @@ export function createLedger(options: LedgerOptions): Ledger {
   return {
     present,
     lastEventId: () => last,
+    closed: () => closed,
 
     settle(staged, previousEventId, finish) {
+      if (closed) return;
       let previous = previousEventId;
       const events = staged.map(({ type, timestamp, details }) => {
         const event = { id: ++last, previousEventId: previous, type, timestamp, details };
@@ -133,41 +143,35 @@ export function createLedger(options: LedgerOptions): Ledger {
 
     flush: () => inTurn(() => drain()),
 
-    end: (call, writes, event) =>
-      inTurn(async () => {
-        for (;;) {
-          const { writes: rest, count, characters } = pack(queue);
-          const whole = count === queue.length && characters < MAX_CHARACTERS / 3;
-          if (whole && rest.length + writes.length < 95) {
-            queue = [];
-            try {
-              const clean = rest.filter((write) => !('put' in write && isNow(write.put.sk)));
-              await commit(() => call, [...withoutRemoved(clean, writes), ...writes], event);
-            } catch (error) {
-              if (error instanceof Refused) return false;
-              throw error;
-            }
-            return true;
-          }
-          await drain(Math.max(0, queue.length - count));
+    end(call, lastWrites, event) {
+      closed = true;
+      return inTurn(async () => {
+        const whole = pack(queue);
+        // What is left goes along if it is little; its positions are dropped, for nothing stands anywhere any more.
+        const along = whole.count === queue.length && whole.characters < MAX_CHARACTERS / 3;
+        if (!along) await drain();
+        const rest = along ? whole.writes.filter((write) => !isPosition(write)) : [];
+        if (rest.length > MAX_ALONG) await commit(options.call, rest);
+        queue = [];
+        const kept = rest.length > MAX_ALONG ? [] : rest;
+        try {
+          await commit(() => call, [...kept, ...lastWrites()], event);
+        } catch (error) {
+          if (error instanceof Refused) return false;
+          throw error;
         }
-      }),
+        return true;
+      });
+    },
   };
 }
 
-const isNow = (sk: string) => sk.startsWith('N#');
-
-/** The last writes may remove what the queue removes as well, and a commit names no key twice. */
-function withoutRemoved(rest: readonly Write[], writes: readonly Write[]): Write[] {
-  const removed = new Set(writes.flatMap((write) => ('remove' in write ? [write.remove.sk] : [])));
-  return rest.filter((write) => !('remove' in write && removed.has(write.remove.sk)));
-}
+const isPosition = (write: Write) =>
+  'remove' in write || ('put' in write && write.put.sk.startsWith('N#'));
 
 function sizeOf(block: Block): number {
   let size = 0;
-  for (const { details } of block.events)
-    for (const value of Object.values(details))
-      size += typeof value === 'string' ? value.length + 60 : 100;
+  for (const { details } of block.events) size += charactersOf(details);
   for (const put of block.puts)
     for (const value of Object.values(put)) if (typeof value === 'string') size += value.length;
   return size;

@@ -4,6 +4,7 @@ import { type Assignments, LIMITS, type Scope, type State } from '../../statemac
 import { type Engine, Stopped } from './engine.ts';
 import { MachineError } from './errors.ts';
 import {
+  charactersOf,
   type Kept,
   type Phase,
   type Position,
@@ -133,8 +134,7 @@ export function record(strand: Strand, type: string, details: Staged['details'] 
     );
   run.noted += 1;
   strand.staged.push({ type, timestamp: run.engine.world.now(), details });
-  for (const value of Object.values(details))
-    strand.stagedCharacters += typeof value === 'string' ? value.length : 20;
+  strand.stagedCharacters += charactersOf(details);
 }
 
 /** Moves on to this phase; in memory until it settles. */
@@ -169,6 +169,7 @@ export function settle(strand: Strand) {
 export async function settleDurably(strand: Strand) {
   settle(strand);
   await strand.run.ledger.flush();
+  if (strand.run.ledger.closed()) throw new Stopped();
   checkRunning(strand);
 }
 
