@@ -1,0 +1,57 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const root = resolve(import.meta.dirname, '../..');
+const ENOUGH = 64 * 1024 * 1024;
+
+/**
+ * The Python of one client family, `test/clients/<family>/requirements.lock` installed with its hashes. Made once
+ * under `.venvs`, named by the Python and the lock, and moved into place whole.
+ */
+export async function clientPython(family: string): Promise<string> {
+  const lock = join(root, 'test/clients', family, 'requirements.lock');
+  const { stdout: version } = await run('python3', ['--version']);
+  const key = createHash('sha256')
+    .update(version)
+    .update(await readFile(lock))
+    .digest('hex');
+  const folder = join(root, '.venvs', `${family}-${key.slice(0, 12)}`);
+  const python = join(folder, 'bin/python3');
+  if (existsSync(python)) return python;
+  await mkdir(join(root, '.venvs'), { recursive: true });
+  const half = `${folder}.${process.pid}.part`;
+  await run('python3', ['-m', 'venv', half]);
+  const pip = ['-m', 'pip', 'install', '-q', '--no-compile', '--require-hashes', '-r', lock];
+  await run(join(half, 'bin/python3'), pip, { maxBuffer: ENOUGH });
+  await rename(half, folder).catch((error) => {
+    if (!existsSync(python)) throw error; // else another process was faster
+  });
+  await rm(half, { recursive: true, force: true });
+  return python;
+}
+
+/** Runs a script of a family to its end; what it printed, or an error with its last lines. */
+export async function runClient(
+  family: string,
+  script: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const python = await clientPython(family);
+  try {
+    const { stdout } = await run(python, [join(root, 'test/clients', family, script), ...args], {
+      env: { ...process.env, PYTHONWARNINGS: 'ignore', ...env },
+      maxBuffer: ENOUGH,
+      timeout: 240_000,
+    });
+    return stdout;
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
+    throw new Error(`${script} failed:\n${(stdout + stderr).slice(-4_000)}`, { cause: error });
+  }
+}
