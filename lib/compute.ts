@@ -7,12 +7,14 @@ import {
   LayerVersion,
   Runtime,
 } from 'aws-cdk-lib/aws-lambda';
+import { BucketDeployment, Source } from 'aws-cdk-lib/aws-s3-deployment';
 import type { Construct } from 'constructs';
+import { RUNTIME_PREFIX } from '../functions/platform/aws/jobs.ts';
 import { functionName, RUN_STEP } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import { logGroup, loggedRole, seconds } from './function.ts';
 import { arns, give, jobBytes, machineGrants, type PassedRoles } from './grants.ts';
-import { builtLayer, runStepFolder } from './layers.ts';
+import { builtLayer, launcherFolder, runStepFolder } from './layers.ts';
 
 export interface ComputeProps extends StackProps {
   readonly data: DataStack;
@@ -35,6 +37,7 @@ export class ComputeStack extends Stack {
     give(machine, machineGrants(this, job, [...props.tasks.map(functionName), RUN_STEP]));
     this.roles = { machine, job };
     this.runStep(props.data);
+    this.launcher(props.data);
   }
 
   /** What a SageMaker job or endpoint may do: its own workspace's bytes are told apart by prefix, not by role. */
@@ -51,8 +54,29 @@ export class ComputeStack extends Stack {
         actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'],
         resources: [at.logGroup('/aws/sagemaker/*')],
       },
+      {
+        actions: [
+          'ecr:BatchGetImage',
+          'ecr:GetDownloadUrlForLayer',
+          'ecr:BatchCheckLayerAvailability',
+        ],
+        resources: [this.formatArn({ service: 'ecr', account: '*', resource: 'repository/*' })],
+      },
+      { actions: ['ecr:GetAuthorizationToken', 'cloudwatch:PutMetricData'], resources: ['*'] },
     ]);
     return role;
+  }
+
+  /** Puts the launcher where jobs read it: below no workspace, so that none of them can change it for another. */
+  private launcher(data: DataStack): void {
+    new BucketDeployment(this, 'Launcher', {
+      sources: [Source.asset(launcherFolder())],
+      destinationBucket: data.bucket,
+      destinationKeyPrefix: RUNTIME_PREFIX,
+      prune: false,
+      retainOnDelete: true,
+      logGroup: logGroup(this),
+    });
   }
 
   private runStep(data: DataStack): void {

@@ -1,12 +1,6 @@
 import { ArnFormat, type Stack } from 'aws-cdk-lib';
 import { Effect, type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
-import {
-  DEPLOYED,
-  RESOURCES,
-  RULE_ACTIONS,
-  RUN_STEP,
-  WRITTEN,
-} from '../statemachines/resources.ts';
+import { DEPLOYED, RESOURCES, RULE_ACTIONS, WRITTEN } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import type { Use } from './rooms.ts';
 
@@ -123,13 +117,9 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
           ],
           resources: [at.sagemaker('training-job', OF_A_WORKSPACE)],
         },
-        { actions: ['lambda:InvokeFunction'], resources: [at.task(RUN_STEP)] },
         {
-          actions: ['logs:FilterLogEvents', 'logs:GetLogEvents', 'logs:DescribeLogStreams'],
-          resources: [
-            at.logGroup('/aws/sagemaker/TrainingJobs:*'),
-            at.logGroup(`/aws/lambda/${RUN_STEP}:*`),
-          ],
+          actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
+          resources: [at.logGroup('/aws/sagemaker/TrainingJobs:*')],
         },
         passing(roles.job, 'sagemaker.amazonaws.com'),
       ];
@@ -159,7 +149,7 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
           resources: [at.sagemaker('endpoint', OF_A_WORKSPACE)],
         },
         {
-          actions: ['logs:FilterLogEvents', 'logs:GetLogEvents', 'logs:DescribeLogStreams'],
+          actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
           resources: [at.logGroup(`/aws/sagemaker/Endpoints/${OF_A_WORKSPACE}`)],
         },
         passing(roles.job, 'sagemaker.amazonaws.com'),

@@ -102,13 +102,17 @@ export function builtLayer(): string {
   return folder;
 }
 
+const pythonOf = (folder: string) =>
+  readdirSync(join(ROOT, folder))
+    .filter((name) => name.endsWith('.py'))
+    .map((name) => ({ name, contents: readFileSync(join(ROOT, folder, name)) }));
+
+/** What every SageMaker job reads from the bucket. */
+export const launcherFolder = (): string => stage(pythonOf('runtimes/launcher'));
+
 /** The code of `stillflow-run-step`: its handler, and the launcher that runs in every job. */
 export function runStepFolder(): string {
-  const files = ['runtimes/run_step_lambda', 'runtimes/launcher'].flatMap((folder) =>
-    readdirSync(join(ROOT, folder))
-      .filter((name) => name.endsWith('.py'))
-      .map((name) => ({ name, contents: readFileSync(join(ROOT, folder, name)) })),
-  );
+  const files = ['runtimes/run_step_lambda', 'runtimes/launcher'].flatMap(pythonOf);
   if (!files.some(({ name }) => name === 'handler.py'))
     throw new Error('runtimes/run_step_lambda/handler.py is missing');
   return stage(files);

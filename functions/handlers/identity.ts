@@ -54,3 +54,9 @@ export function identityOf(authorizer: unknown): Identity | undefined {
 }
 
 export const authorizerOf = (event: GatewayEvent): unknown => event.requestContext.authorizer;
+
+/** The headers alone, where no body is to be read. */
+export function headersOf({ headers }: GatewayEvent): Headers {
+  const { authorization = '' } = headers;
+  return new Headers(authorization === '' ? {} : { authorization });
+}

@@ -1,9 +1,9 @@
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda';
 import { allow } from '../governance/policy.ts';
-import { systemCall } from '../kernel/call.ts';
+import { type Call, systemCall } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
 import { type Hallway, mount, secured } from '../kernel/hallway.ts';
-import { WorkspaceId } from '../kernel/ids.ts';
+import { DEFAULT_WORKSPACE, WorkspaceId } from '../kernel/ids.ts';
 import type { Json } from '../kernel/json.ts';
 import { asProblem, Problem } from '../kernel/problem.ts';
 import type { Platform } from '../platform/ports.ts';
@@ -49,6 +49,14 @@ export function lambdas(room: Room, platform: Base) {
 
     follow: (event: SQSEvent, context: Context) => follow(room, platform, event, context),
     task: (input: Json, context: Context) => perform(room, platform, input, context),
+  };
+}
+
+/** What EventBridge Scheduler runs each minute, for the one workspace that there is. */
+export function minute(tick: (call: Call) => Promise<unknown>, { world }: Base) {
+  return async (_event: unknown, context: Context): Promise<void> => {
+    const deadline = world.now() + context.getRemainingTimeInMillis();
+    await tick(systemCall(DEFAULT_WORKSPACE, 'triggers', context.awsRequestId, deadline));
   };
 }
 

@@ -15,6 +15,7 @@ import type { Call } from '../../kernel/call.ts';
 import { pathSegments } from '../../kernel/path.ts';
 import { Problem } from '../../kernel/problem.ts';
 import type { BlobCondition, BlobHead, BlobPage, Blobs } from '../ports.ts';
+import { locations } from './locations.ts';
 
 export interface S3BlobsOptions {
   readonly client: S3Client;
@@ -255,20 +256,7 @@ export function s3Blobs({ client, bucket }: S3BlobsOptions): Blobs {
       });
     },
 
-    locate: (call, prefix) => {
-      const segments = pathSegments(prefix.replace(/\/$/, ''), 'prefix');
-      return `s3://${bucket}/${call.workspace}/${segments.join('/')}`;
-    },
-
-    pathOf(call, uri) {
-      const root = `s3://${bucket}/${call.workspace}/`;
-      if (!uri.startsWith(root)) return undefined;
-      try {
-        return pathSegments(uri.slice(root.length).replace(/\/$/, ''), 'uri').join('/');
-      } catch {
-        return undefined;
-      }
-    },
+    ...locations(bucket),
   };
 }
 
