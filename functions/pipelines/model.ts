@@ -57,15 +57,12 @@ export const Description = z
   .max(LIMITS.description, `must be at most ${LIMITS.description} characters`);
 /** Source: kfp.md section 1.3, Pipeline. */
 export const Tags = z
-  .record(
-    z
-      .string()
-      .min(1)
-      .max(63, 'must be at most 63 characters')
-      .refine((key) => !key.includes('.'), 'must not hold a dot'),
-    z.string().max(63, 'must be at most 63 characters'),
-  )
-  .refine((tags) => Object.keys(tags).length <= LIMITS.tags, `must be at most ${LIMITS.tags}`);
+  .record(z.string(), z.string().max(63, 'must be at most 63 characters'))
+  .refine((tags) => Object.keys(tags).length <= LIMITS.tags, `must be at most ${LIMITS.tags}`)
+  .refine(
+    (tags) => Object.keys(tags).every((key) => /^[^.]{1,63}$/.test(key)),
+    'a key must have 1 to 63 characters and must not hold a dot',
+  );
 
 export type StorageState = 'AVAILABLE' | 'ARCHIVED';
 

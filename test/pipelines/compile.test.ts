@@ -96,7 +96,7 @@ describe('what is refused names the node', () => {
       edit('diamond', (s) => {
         tasks(s)['start-2'].inputs.parameters.n.runtimeValue.constant = 'one';
       }),
-      "task 'start-2', input 'n': must be an integer, not \"one\".",
+      "task 'start-2', input 'n': must be an integer within 2^53, not \"one\".",
     ],
     [
       'an output of another type',

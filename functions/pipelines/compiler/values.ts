@@ -3,7 +3,7 @@ import type { ParameterType } from './ir.ts';
 
 const WORDS: Readonly<Record<ParameterType, string>> = {
   NUMBER_DOUBLE: 'a number',
-  NUMBER_INTEGER: 'an integer',
+  NUMBER_INTEGER: 'an integer within 2^53',
   STRING: 'a string',
   BOOLEAN: 'true or false',
   LIST: 'a list',
@@ -14,7 +14,7 @@ const WORDS: Readonly<Record<ParameterType, string>> = {
 export function mismatch(value: Json, type: ParameterType): string | undefined {
   const fits = {
     NUMBER_DOUBLE: typeof value === 'number',
-    NUMBER_INTEGER: typeof value === 'number' && Number.isInteger(value),
+    NUMBER_INTEGER: Number.isSafeInteger(value),
     STRING: typeof value === 'string',
     BOOLEAN: typeof value === 'boolean',
     LIST: Array.isArray(value),
