@@ -88,6 +88,8 @@ export function loopsOver(
     runs: pipelineRuns(pipelines),
     models: {
       version: (call, name, version) => registry.getVersion(call, name, version),
+      newest: async (call, name) =>
+        (await unlessMissing(registry.listVersions(call, name, 100)))?.items ?? [],
       aliased: (call, name, alias) => unlessMissing(registry.resolveAlias(call, name, alias)),
       setAlias: (call, alias) => registry.setAlias(call, alias),
     },

@@ -20,9 +20,18 @@ export function outputAt(run: RunSeen, place: string): Json | undefined {
 
 const NAMES = ['version', 'model_version'];
 
-/** The version that the pipeline registered: where the gate says, or the one output of that name. */
-export function candidateOf(run: RunSeen, gate: Gate): number | undefined {
+/**
+ * The version that the pipeline registered: where the gate says; else the newest that a step's MLflow run made
+ * (`versions` come newest first); else the one output of that name.
+ */
+export function candidateOf(
+  run: RunSeen,
+  gate: Gate,
+  versions: readonly { version: number; runId?: string | undefined }[],
+): number | undefined {
   if (gate.version !== undefined) return versionOf(outputAt(run, gate.version));
+  const made = versions.find(({ runId }) => runId !== undefined && run.tracked.includes(runId));
+  if (made) return made.version;
   const found = run.tasks
     .flatMap(({ outputs }) => NAMES.map((name) => versionOf(outputs[name])))
     .filter((version) => version !== undefined);

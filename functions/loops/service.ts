@@ -23,6 +23,11 @@ export interface LoopRooms {
   readonly models: {
     /** Throws `missing`. */
     version(call: Call, name: string, version: number): Promise<{ runId?: string | undefined }>;
+    /** The newest hundred of a model, newest first; none where it does not exist. */
+    newest(
+      call: Call,
+      name: string,
+    ): Promise<readonly { version: number; runId?: string | undefined }[]>;
     /** Undefined where the alias, or the model, does not exist. */
     aliased(
       call: Call,
@@ -112,7 +117,8 @@ export function loopService(parts: LoopParts) {
 
   async function compared(call: Call, record: RetrainingRecord, run: RunSeen): Promise<Decision> {
     const { gate } = record;
-    const version = candidateOf(run, gate);
+    const newest = gate.version === undefined ? await models.newest(call, gate.model) : [];
+    const version = candidateOf(run, gate, newest);
     if (version === undefined)
       return { outcome: 'kept', reason: 'the pipeline registered no new version' };
     let candidate: { runId?: string | undefined };

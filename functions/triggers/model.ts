@@ -87,7 +87,7 @@ export const Gate = z.strictObject({
   direction: z.enum(['lower', 'higher']),
   /** Share of the champion's value by which the new one must be better: 0.01 is one percent. */
   minimumImprovement: z.number().min(0).max(10).default(0),
-  /** The task output that holds the new version's number; `version` of any task if absent. */
+  /** The task output that holds the new version's number; if absent, what a step's MLflow run registered. */
   version: TaskOutput.optional(),
   /** The task output that holds the new version's metric. */
   after: TaskOutput.optional(),

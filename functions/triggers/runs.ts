@@ -4,6 +4,7 @@ import type { Json } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
 import { PipelineId, type Run, RunId, VersionId } from '../pipelines/model.ts';
 import type { PipelinesService } from '../pipelines/service.ts';
+import { trackedRunId } from '../pipelines/tracked.ts';
 
 /** A run as rules and retrainings ask for it; the same `idempotency` is the same run. */
 export interface RunAsked {
@@ -25,6 +26,8 @@ export interface TaskSeen {
 }
 export interface RunSeen {
   readonly tasks: readonly TaskSeen[];
+  /** Its MLflow runs: its own, and one a step; what a step logs and registers belongs to that. */
+  readonly tracked: readonly string[];
 }
 
 export type Runs = ReturnType<typeof pipelineRuns>;
@@ -83,7 +86,8 @@ export function pipelineRuns(pipelines: PipelinesService) {
 
     /** Its steps, in the order in which they began. */
     async getRun(call: Call, runId: string): Promise<RunSeen> {
-      const records = await pipelines.listTasks(call, RunId.parse(runId));
+      const id = RunId.parse(runId);
+      const records = await pipelines.listTasks(call, id);
       const tasks: TaskSeen[] = [];
       for (const task of records.sort((a, b) => a.startedAt - b.startedAt))
         tasks.push({
@@ -92,7 +96,8 @@ export function pipelineRuns(pipelines: PipelinesService) {
           error: task.error,
           outputs: await pipelines.values(call, task.outputs.parameters),
         });
-      return { tasks };
+      const steps = records.flatMap(({ tracking }) => (tracking ? [tracking.runId] : []));
+      return { tasks, tracked: [trackedRunId(id), ...steps] };
     },
   };
 }

@@ -31,7 +31,7 @@ components:
     inputDefinitions: { parameters: { path: { parameterType: STRING } } }
     outputDefinitions:
       parameters:
-        version: { parameterType: NUMBER_INTEGER }
+        made: { parameterType: NUMBER_INTEGER }
         wape: { parameterType: NUMBER_DOUBLE }
         champion_wape: { parameterType: NUMBER_DOUBLE }
 deploymentSpec:
@@ -41,7 +41,8 @@ deploymentSpec:
 
 type Left = { parameters: Record<string, Json> } | { fail: string };
 let home: House;
-let train: (path: string) => Promise<Left>;
+/** `run`: the step's MLflow run, as its environment names it. */
+let train: (path: string, run: string) => Promise<Left>;
 let ran: string[];
 
 /** A Jobs port whose steps do what `train` says. Source of the file's shape: runtimes/launcher/README.md. */
@@ -63,7 +64,7 @@ function replayed() {
     const file = JSON.parse(await readFile(spec?.command[1] ?? '', 'utf8'));
     const { path } = file.executorInput.inputs.parameterValues;
     ran.push(path);
-    const left = await train(path);
+    const left = await train(path, spec?.env['MLFLOW_RUN_ID'] ?? '');
     const failed = 'fail' in left;
     const result = {
       format: 1,
@@ -117,11 +118,10 @@ beforeEach(async () => {
 let upload: () => Promise<unknown>;
 afterEach(() => home.close());
 
-/** As a step does through the mlflow client: a run of its own, and a version of the files below it. */
-async function register(): Promise<number> {
-  const { run } = await mlflow('runs/create', { experiment_id: '0', start_time: 1 });
-  const { run_id, artifact_uri } = run.info;
-  const source = `${artifact_uri}/model`;
+/** As a step does through the mlflow client: a version of files below its run. */
+async function register(run_id: string): Promise<number> {
+  const { run } = await ask('GET', `/api/2.0/mlflow/runs/get?run_id=${run_id}`);
+  const source = `${run.info.artifact_uri}/model`;
   const made = await mlflow('model-versions/create', { name: 'demand', source, run_id });
   return Number(made.model_version.version);
 }
@@ -146,7 +146,6 @@ const rule = () =>
         model: 'demand',
         metric: 'wape',
         direction: 'lower',
-        version: 'train.version',
         after: 'train.wape',
         before: 'train.champion_wape',
       },
@@ -156,12 +155,12 @@ const retrainings = async () => (await ask('GET', '/api/retrainings')).retrainin
 
 test('drops of data become versions, the alias moves, the endpoint follows, a bad drop is refused', async () => {
   const errors = [0.3, 0.2, 0.25];
-  train = async (path) => {
+  train = async (path, run) => {
     if (path.includes('bad')) return { fail: 'column date is missing' };
     const wape = errors[ran.length - 1] ?? 1;
     const before = errors.slice(0, ran.length - 1);
     const champion_wape = before.length ? Math.min(...before) : 0;
-    return { parameters: { version: await register(), wape, champion_wape } };
+    return { parameters: { made: await register(run), wape, champion_wape } };
   };
   await rule();
   await drop('drops/1.csv', 'one');
@@ -200,7 +199,7 @@ test('drops of data become versions, the alias moves, the endpoint follows, a ba
 });
 
 test('a rule without a gate starts a plain run, once', async () => {
-  train = async () => ({ parameters: { version: 0, wape: 1, champion_wape: 1 } });
+  train = async () => ({ parameters: { made: 0, wape: 1, champion_wape: 1 } });
   await ask('PUT', '/api/rules/plain', {
     on: { event: { type: 'custom.drift.seen' } },
     start: { pipeline: 'forecast', parameters: { path: '$.data.path' } },

@@ -59,6 +59,7 @@ describe('the gate', () => {
 
 describe('what a run left', () => {
   const run = {
+    tracked: ['a', 'b'],
     tasks: [
       { name: 'train', state: 'SUCCEEDED', outputs: { Output: 1, model_version: '7' } },
       { name: 'judge', state: 'SUCCEEDED', outputs: { wape: 0.1 } },
@@ -75,11 +76,21 @@ describe('what a run left', () => {
     [{ version: 'train.none' }, undefined],
     [{ version: 'judge.wape' }, undefined],
   ])('the candidate by %j is %s', (rules, version) => {
-    expect(candidateOf(run, gate(rules))).toBe(version);
+    expect(candidateOf(run, gate(rules), [])).toBe(version);
   });
   test.each([['0'], [''], [-1], [1.5], ['x'], [null], [true]])('%j is no version', (value) => {
     const tasks = [{ name: 'train', state: 'SUCCEEDED', outputs: { version: value } }];
-    expect(candidateOf({ tasks }, gate())).toBeUndefined();
+    expect(candidateOf({ tasks, tracked: [] }, gate(), [])).toBeUndefined();
+  });
+  test('the newest version that a step of the run made comes before any output', () => {
+    const versions = [
+      { version: 9, runId: 'other' },
+      { version: 8, runId: 'b' },
+      { version: 6, runId: 'a' },
+      { version: 5 },
+    ];
+    expect(candidateOf(run, gate(), versions)).toBe(8);
+    expect(candidateOf(run, gate({ version: 'train.Output' }), versions)).toBe(1);
   });
   test('two versions without a place are no candidate', () => {
     const tasks = ['1', '2'].map((version) => ({
@@ -87,11 +98,13 @@ describe('what a run left', () => {
       state: 'x',
       outputs: { version },
     }));
-    expect(candidateOf({ tasks }, gate())).toBeUndefined();
+    expect(candidateOf({ tasks, tracked: [] }, gate(), [])).toBeUndefined();
   });
   test('the reason of a failed step, else that of the machine', () => {
     const tasks = [{ name: 'validate', state: 'FAILED', error: 'leak found', outputs: {} }];
-    expect(refusalOf({ tasks }, 'States.TaskFailed').reason).toBe('validate: leak found');
+    expect(refusalOf({ tasks, tracked: [] }, 'States.TaskFailed').reason).toBe(
+      'validate: leak found',
+    );
     expect(refusalOf(run, 'timed out').reason).toBe('timed out');
     expect(refusalOf(undefined, 'no pipeline').reason).toBe('no pipeline');
   });

@@ -11,6 +11,8 @@ import { call, type House, house } from '../serving/house.ts';
 interface Step {
   fail?: string;
   outputs?: Record<string, Json>;
+  /** The version that the step's MLflow run registered. */
+  made?: number;
 }
 let home: House;
 let steps: Step[];
@@ -62,13 +64,17 @@ beforeEach(async () => {
           const step = steps[Number(runId.slice(4))] ?? {};
           const state = step.fail === undefined ? 'SUCCEEDED' : 'FAILED';
           const outputs = step.outputs ?? {};
-          return { tasks: [{ name: 'train', state, error: step.fail, outputs }] };
+          return {
+            tasks: [{ name: 'train', state, error: step.fail, outputs }],
+            tracked: [`of-${step.made ?? ''}`],
+          };
         },
       };
       const loops = loopsRoom(ground, {
         runs,
         models: {
           version: shelf.models.version,
+          newest: async (_at, name) => shelf.newest(name),
           aliased: (at, name, alias) =>
             shelf.models.aliased(at, name, alias).catch(() => undefined),
           setAlias: shelf.setAlias,
@@ -238,6 +244,14 @@ describe('a drop of data', () => {
     await home.quiet();
     expect(champion()).toBe(3);
     expect(await retrainings()).toMatchObject([{ decision: { before: 0.15, after: 0.1 } }]);
+  });
+
+  test('registered by a step alone is found by its MLflow run', async () => {
+    await rule();
+    steps = [{ made: 2 }];
+    await drop('1.csv');
+    await home.quiet();
+    expect(champion()).toBe(2);
   });
 
   test('with no champion yet makes the first one', async () => {

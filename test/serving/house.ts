@@ -50,7 +50,10 @@ export function shelf(table: Table) {
       aliases.set(key, alias.version);
     },
     aliasOf: (name: string, alias: string) => aliases.get(`${name}@${alias}`),
-    find,
+    newest: (name: string) =>
+      [...versions.values()]
+        .filter((each) => each.name === name)
+        .sort((a, b) => b.version - a.version),
     models: {
       async version(_call: typeof call, name: string, version: number) {
         const found = find(name, version);
