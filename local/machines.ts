@@ -113,8 +113,9 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
         other.started.machine === name &&
         other.started.digest === digest,
     );
-    if (used || (await currentDigest(call, name)) === digest) return;
+    if (used) return;
     texts.delete(`${workspace}#${name}#${digest}`);
+    if ((await currentDigest(call, name)) === digest) return;
     await kept.removeText(call, name, digest);
   }
 
@@ -171,6 +172,7 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
   async function resume(workspace: WorkspaceId) {
     const call = ownCall(workspace);
     for await (const { machine, execution } of kept.open(call)) {
+      if (live.has(liveKey(workspace, machine, execution))) continue;
       const record = await kept.read(call, machine, execution);
       if (!record) continue;
       const text = await textOf(call, machine, record.started.digest);
@@ -225,6 +227,13 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
     return { machine, execution, state: 'RUNNING', input, startedAt, ...record.ended };
   }
 
+  async function carryOn(call: Call, machine: string, execution: string) {
+    const record = await kept.read(call, machine, execution);
+    if (!record || record.ended) return undefined;
+    const text = await textOf(call, machine, record.started.digest);
+    return text && launch(call.workspace, record.started, text);
+  }
+
   /** `states:startExecution.sync:2`: a child by name, its end awaited, its output as JSON. */
   const startExecution: Integration = async (call, args, context, signal) => {
     const { machine, execution } = readChild(call.workspace, args);
@@ -245,7 +254,9 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
     }
     signal.addEventListener('abort', stop);
     try {
-      await live.get(key)?.run.ended;
+      // After a restart the parent may be carried on before its child is.
+      const child = live.get(key)?.run ?? (await carryOn(call, machine, execution));
+      await child?.ended;
     } finally {
       signal.removeEventListener('abort', stop);
     }

@@ -73,7 +73,8 @@ export function liveExecution(options: ExecutionOptions): LiveExecution {
       if (thrown instanceof Stopped) return;
       const { error, cause } = asMachineError(thrown);
       settle(root);
-      await finish(run, options.call(), { state: 'FAILED', error, cause });
+      const said = { ...(error === '' ? {} : { error }), ...(cause === '' ? {} : { cause }) };
+      await finish(run, options.call(), { state: 'FAILED', ...said });
     } finally {
       clock?.();
     }

@@ -333,6 +333,25 @@ describe('a machine that starts another', () => {
     });
   });
 
+  test('goes on after a restart also when its name comes before the child’s', async () => {
+    const it = await rig({ dieAfter: 6 });
+    await it.machines.define(
+      call,
+      'z-child',
+      one({ Type: 'Wait', Seconds: 100, Output: 'waited' }),
+    );
+    await it.machines.define(call, 'a-parent', parent());
+    await it.machines.start(call, 'a-parent', 'p', {
+      ...it.machines.address(call, 'z-child', 'c'),
+    });
+    await it.until(() => it.table.commits >= 6);
+    const second = await rig({ items: it.table.items, world: it.world });
+    expect((await second.end('a-parent', 'p')).output).toMatchObject({
+      Status: 'SUCCEEDED',
+      Output: 'waited',
+    });
+  });
+
   test.each([
     [
       'another workspace’s machine',

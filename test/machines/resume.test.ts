@@ -1,9 +1,12 @@
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
+import type { Item } from '../../functions/platform/ports.ts';
 import type { Integration } from '../../local/asl/engine.ts';
+import { anyMachine, expectedOf } from '../contracts/machine-model.ts';
 import { testWorld } from '../world.ts';
-import { call, invokes, machine, rig } from './rig.ts';
+import { call, invokes, machine, type Rig, rig } from './rig.ts';
 
 /** All kinds of states, nested, with retries, catches, waits and variables that change in a loop. */
 const everything = machine('Begin', {
@@ -143,6 +146,39 @@ describe('an execution whose server was killed', () => {
     expect(lives).toBeGreaterThan(8);
     expect(await it.machines.describe(call, 'm', 'e1')).toMatchObject({ output });
     expect(done.size).toBe(EFFECTS);
+  });
+
+  test('whatever the machine, ends as if nothing had happened', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        anyMachine(),
+        fc.integer({ min: 0, max: 9 }),
+        fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 6 }),
+        async (definition, n, lives) => {
+          const expected = expectedOf(definition, { n });
+          fc.pre(expected !== undefined);
+          const world = testWorld();
+          let items: Map<string, Item> | undefined;
+          for (const dieAfter of [3, ...lives]) {
+            const it: Rig = await rig({ world, dieAfter, ...(items ? { items } : {}) });
+            if (!items) {
+              await it.machines.define(call, 'm', definition as unknown as Json);
+              await it.machines.start(call, 'm', 'e1', { n });
+            }
+            items = it.table.items;
+            await it.until(
+              async () =>
+                it.table.commits >= dieAfter ||
+                (await it.machines.describe(call, 'm', 'e1'))?.state !== 'RUNNING',
+            );
+          }
+          const last = await rig({ world, ...(items ? { items } : {}) });
+          const { state, output, error } = await last.end('m', 'e1');
+          expect({ state, output, error }).toEqual(expected);
+        },
+      ),
+      { numRuns: 100 },
+    );
   });
 
   test('keeps the time of a wait and of a retry', async () => {
