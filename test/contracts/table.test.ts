@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { type LocalTable, openTable } from '../../local/table.ts';
 import { callIn, testWorld } from './calls.ts';
+import { counted } from './counted.ts';
 import { tableContract } from './table.ts';
 
 const opened: { table: LocalTable; folder: string }[] = [];
@@ -76,4 +77,17 @@ test('what was committed is there after closing and opening again, and numbers o
   await again.table.commit(call, [], event);
   expect([...again.table.outbox.getKeys()]).toEqual([2]);
   expect((await again.table.entries(call, 'a')).entries.map((e) => e.sequence)).toEqual([1, 2]);
+});
+
+test('a counted table counts its calls and answers as before', async () => {
+  const { table } = await open();
+  const { table: counting, counts } = counted(table);
+  const call = callIn('counting');
+  await counting.commit(call, [{ put: { pk: 'a', sk: '1' } }]);
+  expect(await counting.get(call, { pk: 'a', sk: '1' })).toEqual({ pk: 'a', sk: '1' });
+  await counting.query(call, { pk: 'a' });
+  expect(counts.calls).toMatchObject({ commit: 1, get: 1, query: 1, getMany: 0 });
+  expect(counts.total()).toBe(3);
+  counts.reset();
+  expect(counts.total()).toBe(0);
 });
