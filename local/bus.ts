@@ -93,6 +93,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
     woken = true;
     setImmediate(() => {
       woken = false;
+      if (stopped) return;
       for (const line of lines) if (!line.running && !line.waiting) void pump(line);
       if (lines.length === 0) void clean().then(quiet);
     });

@@ -3,7 +3,6 @@ import { mockClient } from 'aws-sdk-client-mock';
 import { beforeEach, expect, test } from 'vitest';
 import { tell } from '../../functions/kernel/event.ts';
 import {
-  compactor,
   eventBridge,
   relay,
   streamedEvents,
@@ -98,30 +97,4 @@ test('a stream is read as items and events: of any kind of value, without what w
   events.on(PutEventsCommand).resolves({ FailedEntryCount: 0 });
   expect(await relay(bus)({ Records: records })).toEqual({ batchItemFailures: [] });
   expect(sizes()).toEqual([1]);
-});
-
-test('the compactor gives each folder its own items, a workspace at a time', async () => {
-  const record = (workspace: string, sk: string) => ({
-    eventName: 'INSERT' as const,
-    dynamodb: { NewImage: { pk: { S: `${workspace}#R#1` }, sk: { S: sk } } },
-  });
-  const folded: unknown[] = [];
-  const folder = {
-    name: 'compactor',
-    prefix: 'LOG#',
-    async fold(call: { workspace: string }, items: readonly { sk: string }[]) {
-      folded.push([call.workspace, items.map(({ sk }) => sk)]);
-    },
-  };
-  const Records = [
-    record('relayed0', 'LOG#1'),
-    record('relayed1', 'LOG#2'),
-    record('relayed0', 'DOC'),
-    record('relayed0', 'LOG#3'),
-  ];
-  await compactor([folder], world, 60)({ Records });
-  expect(folded).toEqual([
-    ['relayed0', ['LOG#1', 'LOG#3']],
-    ['relayed1', ['LOG#2']],
-  ]);
 });

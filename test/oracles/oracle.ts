@@ -106,7 +106,7 @@ export async function startVersity(): Promise<Oracle> {
 export async function startMoto(): Promise<Oracle> {
   const python = join(await installMoto(), 'bin', 'python');
   const port = await freePort();
-  const child = spawn(python, [join(here, 'moto.py'), String(port)], { stdio: 'ignore' });
+  const child = spawn(python, ['-I', join(here, 'moto.py'), String(port)], { stdio: 'ignore' });
   return ready(child, `http://127.0.0.1:${port}`);
 }
 

@@ -1,11 +1,8 @@
 import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
 import type { DynamoDBBatchResponse, DynamoDBStreamEvent } from 'aws-lambda';
-import { systemCall } from '../../kernel/call.ts';
 import type { Told } from '../../kernel/event.ts';
-import { WorkspaceId } from '../../kernel/ids.ts';
 import { Problem } from '../../kernel/problem.ts';
-import type { World } from '../../kernel/world.ts';
-import type { Bus, Folder, Item } from '../ports.ts';
+import type { Bus, Item } from '../ports.ts';
 import { ENTRY_PREFIX, toldOf } from '../records.ts';
 import { itemOf } from './table.ts';
 
@@ -100,28 +97,6 @@ export const streamedEvents = (records: readonly StreamRecord[]): Told[] =>
 export function relay(bus: Bus) {
   return async (event: DynamoDBStreamEvent): Promise<DynamoDBBatchResponse> => {
     await bus.publish(streamedEvents(event.Records));
-    return { batchItemFailures: [] };
-  };
-}
-
-/**
- * The compactor's entry: gives each folder the items of its prefix, a workspace at a time and in the stream's order. Should
- * one fail, the stream asks for the batch again; folding twice does no harm.
- */
-export function compactor(folders: readonly Folder[], world: World, seconds: number) {
-  return async (event: DynamoDBStreamEvent): Promise<DynamoDBBatchResponse> => {
-    const streamed = streamedItems(event.Records);
-    for (const folder of folders) {
-      const wanted = streamed.filter(({ item }) => item.sk.startsWith(folder.prefix));
-      for (const [workspace, items] of Map.groupBy(wanted, (one) => one.workspace)) {
-        const deadline = world.now() + seconds * 1000;
-        const call = systemCall(WorkspaceId.parse(workspace), folder.name, folder.name, deadline);
-        await folder.fold(
-          call,
-          items.map(({ item }) => item),
-        );
-      }
-    }
     return { batchItemFailures: [] };
   };
 }
