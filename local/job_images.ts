@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { LAUNCHER } from '../functions/platform/job_spec.ts';
 import type { JobSpec } from '../functions/platform/ports.ts';
 
 /**
@@ -12,9 +13,6 @@ const NATIVE: readonly { readonly name: RegExp; readonly venv: boolean }[] = [
   { name: /(^|\/)(alpine|busybox|bash)$/, venv: false },
 ];
 const PROGRAMS = /^(python(3(\.\d+)?)?|sh|bash|ash)$/;
-
-/** The launcher's place-holder in a command; runtimes/launcher/README.md. */
-export const LAUNCHER = 'stillflow-launcher';
 
 export type Runnable =
   | { readonly ok: true; readonly venv: boolean; readonly warning?: string }

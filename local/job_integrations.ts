@@ -1,24 +1,9 @@
-import type { Call } from '../functions/kernel/call.ts';
 import type { Json } from '../functions/kernel/json.ts';
 import type { Job } from '../functions/platform/ports.ts';
 import { PROCESSING_JOB, RUN_STEP, TRAINING_JOB } from '../statemachines/resources.ts';
+import type { Integration } from './asl/engine.ts';
 import { lambdaCause, MachineError } from './asl/errors.ts';
 import type { LocalJobs } from './jobs.ts';
-
-/** Where a Task state stands; `id` is the same when the same attempt is taken up again after a restart. */
-export interface TaskContext {
-  readonly machine: string;
-  readonly execution: string;
-  readonly state: string;
-  readonly attempt: number;
-  readonly id: string;
-}
-export type Integration = (
-  call: Call,
-  args: Json,
-  context: TaskContext,
-  signal: AbortSignal,
-) => Promise<Json>;
 
 /**
  * What a machine's job states call here: they submit what `prepare` returned and wait for the end, so a repeated call

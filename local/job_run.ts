@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '../functions/kernel/problem.ts';
 import type { World } from '../functions/kernel/world.ts';
+import { LAUNCHER } from '../functions/platform/job_spec.ts';
 import type { Job } from '../functions/platform/ports.ts';
 import { type Interpreter, nodeEnv, type Placement, stageNode } from './job_env.ts';
 import {
@@ -20,7 +21,7 @@ import {
   tail,
   writeRecord,
 } from './job_folder.ts';
-import { LAUNCHER, type Runnable } from './job_images.ts';
+import type { Runnable } from './job_images.ts';
 import { metricReader } from './job_metrics.ts';
 import { startTimeOf } from './process.ts';
 import { isAlive, signalGroup } from './processes.ts';

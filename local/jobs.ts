@@ -5,7 +5,7 @@ import type { Call } from '../functions/kernel/call.ts';
 import type { Json } from '../functions/kernel/json.ts';
 import { Problem } from '../functions/kernel/problem.ts';
 import type { World } from '../functions/kernel/world.ts';
-import { checkJobSpec, checkName } from '../functions/platform/job_spec.ts';
+import { checkJobSpec, checkName, runnerOf } from '../functions/platform/job_spec.ts';
 import type { Blobs, Job, JobSpec, Jobs } from '../functions/platform/ports.ts';
 import type { Interpreter } from './job_env.ts';
 import {
@@ -216,9 +216,7 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
     },
     async prepare(call, spec) {
       await keep(call, spec);
-      return spec.resources.runner === 'sagemaker'
-        ? { TrainingJobName: spec.name }
-        : { job: spec.name };
+      return runnerOf(spec) === 'sagemaker' ? { TrainingJobName: spec.name } : { job: spec.name };
     },
     async describe(call, name) {
       checkName(name);
@@ -267,9 +265,13 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
       await ready;
       const name = preparedName(prepared);
       const folder = folderOf(call, name);
+      if (signal.aborted) {
+        // Nobody waits any more: what an earlier call may have started is stopped, and nothing is begun.
+        await jobs.stop(call, name);
+        throw new Problem('unavailable', `Job '${name}' was stopped.`);
+      }
       await enqueue(folder);
       const stop = () => void jobs.stop(call, name).catch(() => {});
-      if (signal.aborted) stop();
       signal.addEventListener('abort', stop);
       try {
         const running = active.get(folder.path);

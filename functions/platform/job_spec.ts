@@ -112,3 +112,24 @@ export function checkEndpointSpec(spec: EndpointSpec): void {
 export function checkName(name: string): void {
   check(Name, name, 'Name');
 }
+
+/** The launcher's place-holder in a command; runtimes/launcher/README.md. */
+export const LAUNCHER = 'stillflow-launcher';
+
+/** Lambda's own limit. */
+const LAMBDA_SECONDS = 900;
+
+/** Which runner of ARCHITECTURE's table a job gets in an account, where it does not say so itself. */
+export function runnerOf(spec: JobSpec): 'lambda' | 'sagemaker' {
+  const { runner, accelerator } = spec.resources;
+  if (runner) return runner;
+  const light =
+    spec.interpreter === 'python' &&
+    spec.nodes === 1 &&
+    spec.checkpoint === undefined &&
+    spec.inputs.length + spec.outputs.length === 0 &&
+    (accelerator?.count ?? 0) === 0 &&
+    spec.deadlineSeconds <= LAMBDA_SECONDS &&
+    (spec.resources.memoryBytes ?? 0) <= 2 ** 31;
+  return light ? 'lambda' : 'sagemaker';
+}

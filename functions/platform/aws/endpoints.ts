@@ -1,0 +1,338 @@
+import { createHash } from 'node:crypto';
+import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
+import { S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateEndpointCommand,
+  CreateEndpointConfigCommand,
+  type CreateEndpointConfigCommandInput,
+  CreateModelCommand,
+  type CreateModelCommandInput,
+  DeleteEndpointCommand,
+  DeleteEndpointConfigCommand,
+  DeleteModelCommand,
+  DescribeEndpointCommand,
+  type DescribeEndpointCommandOutput,
+  SageMakerClient,
+  UpdateEndpointCommand,
+} from '@aws-sdk/client-sagemaker';
+import {
+  InvokeEndpointCommand,
+  ModelError,
+  SageMakerRuntimeClient,
+} from '@aws-sdk/client-sagemaker-runtime';
+import type { Call } from '../../kernel/call.ts';
+import { Problem } from '../../kernel/problem.ts';
+import { checkEndpointSpec, checkName } from '../job_spec.ts';
+import type {
+  Blobs,
+  EndpointSpec,
+  EndpointState,
+  EndpointStatus,
+  Endpoints,
+  InferenceAnswer,
+} from '../ports.ts';
+import { s3Blobs } from './blobs.ts';
+import { isAbsentOf, isTaken, problemOf } from './faults.ts';
+import { readStreams } from './logs.ts';
+import { cloudName } from './training.ts';
+
+export interface EndpointSettings {
+  readonly region: string;
+  readonly bucket: string;
+  readonly jobRole: string;
+  /** An image in ECR that serves the MLmodel folder at /opt/ml/model (aws.md section 4.5); the stack builds it. */
+  readonly servingImage?: string;
+}
+export interface EndpointClients {
+  readonly sagemaker: SageMakerClient;
+  readonly runtime: SageMakerRuntimeClient;
+  readonly logs: CloudWatchLogsClient;
+  readonly blobs: Blobs;
+}
+
+const clientsOf = ({ bucket }: EndpointSettings): EndpointClients => ({
+  sagemaker: new SageMakerClient({}),
+  runtime: new SageMakerRuntimeClient({}),
+  logs: new CloudWatchLogsClient({}),
+  blobs: s3Blobs({ client: new S3Client({}), bucket }),
+});
+
+/** A revision as part of a cloud name: a model and an endpoint's configuration are made once for each. */
+export const revisionName = (workspace: string, { name, revision }: EndpointSpec): string =>
+  cloudName(
+    workspace,
+    createHash('sha256').update(`${name}\0${revision}`).digest('hex').slice(0, 40),
+  );
+
+/** `image`: a container that serves an MLmodel folder at /opt/ml/model. */
+export function modelRequest(
+  spec: EndpointSpec,
+  modelName: string,
+  roleArn: string,
+  image: string,
+): CreateModelCommandInput {
+  return {
+    ModelName: modelName,
+    ExecutionRoleArn: roleArn,
+    PrimaryContainer: {
+      Image: image,
+      ModelDataSource: {
+        S3DataSource: {
+          S3Uri: `${spec.modelUri.replace(/\/$/, '')}/`,
+          S3DataType: 'S3Prefix',
+          CompressionType: 'None',
+        },
+      },
+      Environment: { ...spec.env },
+    },
+  };
+}
+
+/** Serverless: nothing is billed while nobody asks. A minimum keeps so many copies warm. */
+export function configRequest(
+  spec: EndpointSpec,
+  configName: string,
+): CreateEndpointConfigCommandInput {
+  const { minimum, maximum, concurrency } = spec.scale;
+  const most = Math.min(200, maximum * concurrency);
+  return {
+    EndpointConfigName: configName,
+    ProductionVariants: [
+      {
+        VariantName: 'all',
+        ModelName: configName,
+        ServerlessConfig: {
+          MemorySizeInMB: 3072,
+          MaxConcurrency: most,
+          ...(minimum > 0 ? { ProvisionedConcurrency: Math.min(most, minimum * concurrency) } : {}),
+        },
+      },
+    ],
+  };
+}
+
+/**
+ * Endpoints as serverless SageMaker endpoints. A revision is a model and a configuration named by it, so deploying it
+ * twice makes neither twice; UpdateEndpoint keeps the old one answering until the new one does. `endpoints/<name>/` in
+ * Blobs holds the target and, by configuration, which revision it is.
+ */
+export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClients): Endpoints {
+  let made = clients;
+  const use = () => {
+    made ??= clientsOf(settings);
+    return made;
+  };
+  const path = (name: string, file: string) => `endpoints/${name}/${file}.json`;
+
+  async function readSpec(call: Call, file: string): Promise<EndpointSpec | undefined> {
+    const blob = await use().blobs.get(call, file);
+    return blob && ((await new Response(blob.body).json()) as EndpointSpec);
+  }
+
+  async function told(
+    call: Call,
+    name: string,
+  ): Promise<DescribeEndpointCommandOutput | undefined> {
+    try {
+      const EndpointName = cloudName(call.workspace, name);
+      return await use().sagemaker.send(new DescribeEndpointCommand({ EndpointName }));
+    } catch (error) {
+      if (isAbsentOf(error)) return undefined;
+      throw problemOf(error, `Endpoint '${name}'`);
+    }
+  }
+
+  /** Does it, or finds it done by an earlier attempt. */
+  async function once(what: string, act: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await act();
+      return true;
+    } catch (error) {
+      if (isTaken(error)) return false;
+      throw problemOf(error, what);
+    }
+  }
+
+  async function without(what: string, act: () => Promise<unknown>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      if (!isAbsentOf(error)) throw problemOf(error, what);
+    }
+  }
+
+  async function point(call: Call, name: string, config: string): Promise<void> {
+    const { sagemaker } = use();
+    const names = { EndpointName: cloudName(call.workspace, name), EndpointConfigName: config };
+    const what = `Endpoint '${name}'`;
+    const known = await told(call, name);
+    if (known?.EndpointConfigName === config && known.EndpointStatus !== 'Failed') return;
+    if (!known && (await once(what, () => sagemaker.send(new CreateEndpointCommand(names)))))
+      return;
+    try {
+      await sagemaker.send(new UpdateEndpointCommand(names));
+    } catch (error) {
+      if (
+        error instanceof Error &&
+        /in-?progress|status is not InService|cannot update/i.test(error.message)
+      )
+        throw new Problem('unavailable', `${what} is still being changed; deploy again later.`, {
+          cause: error,
+          retryAfterSeconds: 30,
+        });
+      throw problemOf(error, what);
+    }
+  }
+
+  return {
+    async deploy(call, spec) {
+      checkEndpointSpec(spec);
+      const { sagemaker, blobs } = use();
+      if (blobs.pathOf(call, spec.modelUri) === undefined)
+        throw new Problem('invalid', `${spec.modelUri} is not in this workspace.`, {
+          field: 'modelUri',
+        });
+      const config = revisionName(call.workspace, spec);
+      const what = `Endpoint '${spec.name}'`;
+      const image = settings.servingImage;
+      if (image === undefined)
+        throw new Problem(
+          'unsupported',
+          `${what}: this installation has no image to serve models.`,
+        );
+      const bytes = Buffer.from(JSON.stringify(spec));
+      await blobs.put(call, path(spec.name, config), bytes);
+      await once(what, () =>
+        sagemaker.send(new CreateModelCommand(modelRequest(spec, config, settings.jobRole, image))),
+      );
+      await once(what, () =>
+        sagemaker.send(new CreateEndpointConfigCommand(configRequest(spec, config))),
+      );
+      await point(call, spec.name, config);
+      await blobs.put(call, path(spec.name, 'target'), bytes);
+    },
+
+    async describe(call, name) {
+      checkName(name);
+      const found = await told(call, name);
+      if (!found || found.EndpointStatus === 'Deleting') return undefined;
+      const config = found.EndpointConfigName ?? '';
+      const [target, current] = await Promise.all([
+        readSpec(call, path(name, 'target')),
+        config ? readSpec(call, path(name, config)) : undefined,
+      ]);
+      return statusFrom(name, found, target, current);
+    },
+
+    async invoke(call, name, request): Promise<InferenceAnswer> {
+      checkName(name);
+      if (request.path !== '/invocations')
+        throw new Problem('invalid', 'A SageMaker endpoint answers /invocations.', {
+          field: 'path',
+        });
+      try {
+        const answer = await use().runtime.send(
+          new InvokeEndpointCommand({
+            EndpointName: cloudName(call.workspace, name),
+            ContentType: request.contentType,
+            Body: request.body,
+          }),
+        );
+        return {
+          status: 200,
+          contentType: answer.ContentType ?? 'application/json',
+          body: answer.Body ?? new Uint8Array(),
+        };
+      } catch (error) {
+        // The container's own refusal: its status and words are the model's answer.
+        if (
+          error instanceof ModelError &&
+          error.OriginalStatusCode &&
+          error.OriginalStatusCode < 500
+        )
+          return {
+            status: error.OriginalStatusCode,
+            contentType: 'application/json',
+            body: Buffer.from(error.OriginalMessage ?? ''),
+          };
+        throw invocationProblem(error, name);
+      }
+    },
+
+    async remove(call, name) {
+      checkName(name);
+      const { sagemaker, blobs } = use();
+      const what = `Endpoint '${name}'`;
+      const EndpointName = cloudName(call.workspace, name);
+      await without(what, () => sagemaker.send(new DeleteEndpointCommand({ EndpointName })));
+      const { blobs: files } = await blobs.list(call, `endpoints/${name}/`);
+      for (const { path: file } of files) {
+        const config =
+          file
+            .split('/')
+            .at(-1)
+            ?.replace(/\.json$/, '') ?? '';
+        if (config !== 'target') {
+          await without(what, () =>
+            sagemaker.send(new DeleteEndpointConfigCommand({ EndpointConfigName: config })),
+          );
+          await without(what, () => sagemaker.send(new DeleteModelCommand({ ModelName: config })));
+        }
+        await blobs.remove(call, file);
+      }
+    },
+
+    async logs(call, name, after) {
+      checkName(name);
+      return readStreams(use().logs, {
+        group: `/aws/sagemaker/Endpoints/${cloudName(call.workspace, name)}`,
+        prefix: '',
+        after,
+      });
+    },
+  };
+}
+
+const STATES: Readonly<Record<string, EndpointState>> = {
+  Creating: 'creating',
+  Updating: 'updating',
+  SystemUpdating: 'updating',
+  RollingBack: 'updating',
+  InService: 'in-service',
+  Failed: 'failed',
+  OutOfService: 'failed',
+  UpdateRollbackFailed: 'failed',
+};
+
+function statusFrom(
+  name: string,
+  found: DescribeEndpointCommandOutput,
+  target: EndpointSpec | undefined,
+  current: EndpointSpec | undefined,
+): EndpointStatus {
+  const state = STATES[found.EndpointStatus ?? ''] ?? 'updating';
+  const serves = state === 'in-service' || state === 'updating';
+  return {
+    name,
+    revision: serves ? current?.revision : undefined,
+    target: target?.revision ?? current?.revision ?? '',
+    state,
+    ...(found.FailureReason ? { failure: found.FailureReason } : {}),
+    copies: found.ProductionVariants?.[0]?.CurrentInstanceCount ?? 0,
+  };
+}
+
+function invocationProblem(error: unknown, name: string): Problem {
+  const said = error instanceof Error ? error : undefined;
+  if (isAbsentOf(error) || (said?.name === 'ValidationError' && /not found/i.test(said.message)))
+    return new Problem('missing', `Endpoint '${name}' not found.`, { cause: error });
+  if (said?.name === 'ThrottlingException')
+    return new Problem('exhausted', `Endpoint '${name}' answers as many requests as it may.`, {
+      cause: error,
+      retryAfterSeconds: 1,
+    });
+  return new Problem('unavailable', `Endpoint '${name}' does not answer now.`, {
+    cause: error,
+    retryAfterSeconds: 5,
+  });
+}

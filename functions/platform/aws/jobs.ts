@@ -1,0 +1,185 @@
+import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
+import { S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateTrainingJobCommand,
+  DescribeTrainingJobCommand,
+  SageMakerClient,
+  StopTrainingJobCommand,
+} from '@aws-sdk/client-sagemaker';
+import type { Call } from '../../kernel/call.ts';
+import type { Json } from '../../kernel/json.ts';
+import { Problem } from '../../kernel/problem.ts';
+import { checkJobSpec, checkName, runnerOf } from '../job_spec.ts';
+import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
+import { s3Blobs } from './blobs.ts';
+import { isAbsentOf, isTaken, problemOf } from './faults.ts';
+import { readStreams } from './logs.ts';
+import { cloudName, imageOf, instanceOf, jobFrom, trainingRequest } from './training.ts';
+
+export interface JobSettings {
+  readonly region: string;
+  readonly bucket: string;
+  readonly jobRole: string;
+}
+export interface JobClients {
+  readonly sagemaker: SageMakerClient;
+  readonly logs: CloudWatchLogsClient;
+  readonly blobs: Blobs;
+}
+
+const clientsOf = ({ bucket }: JobSettings): JobClients => ({
+  sagemaker: new SageMakerClient({}),
+  logs: new CloudWatchLogsClient({}),
+  blobs: s3Blobs({ client: new S3Client({}), bucket }),
+});
+
+/** Nobody's workspace: the stack puts runtimes/launcher there. Workspaces have eight characters, this has seven. */
+export const RUNTIME_PREFIX = 'runtime/launcher';
+
+/**
+ * Jobs as SageMaker training jobs in script mode, and as payloads of the function `stillflow-run-step`. A job's
+ * folder in Blobs holds `spec.json`, which the first who names a job writes; `submitted`, so that a Describe that does
+ * not find the job yet (it may, right after Create) says pending; and what the function leaves: `done.json`, `log`.
+ */
+export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
+  let made = clients;
+  const use = () => {
+    made ??= clientsOf(settings);
+    return made;
+  };
+
+  const path = (name: string, file: string) => `jobs/${name}/${file}`;
+
+  function request(call: Call, spec: JobSpec) {
+    const image = imageOf(spec, settings.region);
+    if (image === undefined)
+      throw new Problem(
+        'invalid',
+        `Job '${spec.name}': image '${spec.image}' is not in ECR, from which alone SageMaker pulls; use a python image, or push it there.`,
+        { field: 'image' },
+      );
+    const instance = instanceOf(spec);
+    if (instance === undefined)
+      throw new Problem('invalid', `Job '${spec.name}': no instance has what it asks for.`, {
+        field: 'resources',
+      });
+    const { blobs } = use();
+    return trainingRequest(
+      spec,
+      {
+        workspace: call.workspace,
+        region: settings.region,
+        roleArn: settings.jobRole,
+        runtimeUri: `s3://${settings.bucket}/${RUNTIME_PREFIX}/`,
+        specUri: `${blobs.locate(call, path(spec.name, 'spec'))}/`,
+        outputUri: blobs.locate(call, path(spec.name, 'archives')),
+      },
+      image,
+      instance,
+    );
+  }
+
+  async function readJson<T>(call: Call, file: string): Promise<T | undefined> {
+    const blob = await use().blobs.get(call, file);
+    return blob && ((await new Response(blob.body).json()) as T);
+  }
+
+  /** The spec that this name stands for: the first one kept. */
+  async function keep(call: Call, spec: JobSpec): Promise<JobSpec> {
+    checkName(spec.name);
+    const file = path(spec.name, 'spec/spec.json');
+    const found = await readJson<JobSpec>(call, file);
+    if (found) return found;
+    checkJobSpec(spec);
+    checkUris(call, spec);
+    if (runnerOf(spec) === 'sagemaker') request(call, spec);
+    try {
+      await use().blobs.put(call, file, Buffer.from(JSON.stringify(spec)), 'absent');
+      return spec;
+    } catch (error) {
+      if (!(error instanceof Problem && error.code === 'conflict')) throw error;
+      return (await readJson<JobSpec>(call, file)) ?? spec;
+    }
+  }
+
+  function checkUris(call: Call, spec: JobSpec): void {
+    const uris = [...spec.inputs, ...spec.outputs].map(({ uri }) => uri);
+    if (spec.checkpoint !== undefined) uris.push(spec.checkpoint);
+    for (const uri of uris)
+      if (use().blobs.pathOf(call, uri) === undefined)
+        throw new Problem('invalid', `Job '${spec.name}': ${uri} is not in this workspace.`, {
+          field: 'uri',
+        });
+  }
+
+  async function describe(call: Call, name: string): Promise<Job | undefined> {
+    const { sagemaker, blobs } = use();
+    try {
+      const TrainingJobName = cloudName(call.workspace, name);
+      const told = await sagemaker.send(new DescribeTrainingJobCommand({ TrainingJobName }));
+      return jobFrom(name, told);
+    } catch (error) {
+      if (!isAbsentOf(error)) throw problemOf(error, `Job '${name}'`);
+    }
+    const done = await readJson<Job>(call, path(name, 'done.json'));
+    if (done) return done;
+    const submitted = await blobs.head(call, path(name, 'submitted'));
+    return submitted && { name, state: 'pending', metrics: [] };
+  }
+
+  return {
+    async submit(call, spec) {
+      const kept = await keep(call, spec);
+      const { sagemaker, blobs } = use();
+      await blobs.put(call, path(kept.name, 'submitted'), new Uint8Array());
+      try {
+        await sagemaker.send(new CreateTrainingJobCommand(request(call, kept)));
+      } catch (error) {
+        // Names are unique for ever: what has this one is the first submit, or ours whose answer was lost.
+        if (!isTaken(error)) throw problemOf(error, `Job '${kept.name}'`);
+      }
+      return (
+        (await describe(call, kept.name)) ?? { name: kept.name, state: 'pending', metrics: [] }
+      );
+    },
+    async prepare(call, spec) {
+      const kept = await keep(call, spec);
+      if (runnerOf(kept) === 'sagemaker') return request(call, kept) as unknown as Json;
+      return { job: kept.name, folder: use().blobs.locate(call, `jobs/${kept.name}`) };
+    },
+    async describe(call, name) {
+      checkName(name);
+      return describe(call, name);
+    },
+    async stop(call, name) {
+      checkName(name);
+      try {
+        const TrainingJobName = cloudName(call.workspace, name);
+        await use().sagemaker.send(new StopTrainingJobCommand({ TrainingJobName }));
+      } catch (error) {
+        // Neither one that is not there nor one that has ended can be stopped, and both are as was asked.
+        if (!isAbsentOf(error) && !hasEnded(error)) throw problemOf(error, `Job '${name}'`);
+      }
+    },
+    async logs(call, name, after) {
+      checkName(name);
+      const { logs, blobs } = use();
+      const offset = Number(after?.startsWith('b') ? after.slice(1) : 0) || 0;
+      const head = after?.startsWith('s') ? undefined : await blobs.head(call, path(name, 'log'));
+      if (!head)
+        return readStreams(logs, {
+          group: '/aws/sagemaker/TrainingJobs',
+          prefix: `${cloudName(call.workspace, name)}/`,
+          after: after?.startsWith('s') ? after : undefined,
+        });
+      if (head.sizeBytes <= offset) return { lines: [], next: `b${offset}` };
+      const blob = await blobs.get(call, path(name, 'log'), { first: offset });
+      const text = blob ? await new Response(blob.body).text() : '';
+      const lines = text.replace(/\n$/, '').split('\n');
+      return { lines, next: `b${offset + Buffer.byteLength(text)}` };
+    },
+  };
+}
+
+const hasEnded = (error: unknown) =>
+  error instanceof Error && /cannot be stopped|in the \w+ state|already/i.test(error.message);

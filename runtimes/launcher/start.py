@@ -1,0 +1,78 @@
+"""The entry point of a SageMaker training job: `python3 /opt/ml/input/data/stillflow/start.py`.
+
+Reads the job's spec.json from its own channel, runs the command with the variables that a job sees on one machine too,
+and takes what lies in output/<name> and model/ to its place. Source: aws.md sections 4.1 to 4.3; ports.ts, JobSpec.
+"""
+import json
+import os
+import subprocess
+import sys
+
+import places
+
+LAUNCHER = "stillflow-launcher"
+
+
+def variables(spec, base, resource):
+    """What the local runner sets (local/job_env.ts), as far as SageMaker's own container does not."""
+    hosts = resource.get("hosts", ["algo-1"])
+    current = resource.get("current_host", hosts[0])
+    rank = hosts.index(current)
+    found = {
+        "SAGEMAKER_BASE_DIR": base,
+        "SM_MODEL_DIR": f"{base}/model",
+        "SM_INPUT_DIR": f"{base}/input",
+        "SM_INPUT_CONFIG_DIR": f"{base}/input/config",
+        "SM_OUTPUT_DIR": f"{base}/output",
+        "SM_OUTPUT_DATA_DIR": f"{base}/output/data",
+        "SM_OUTPUT_FAILURE": f"{base}/output/failure",
+        "SM_CHECKPOINT_DIR": f"{base}/checkpoints",
+        "SM_CHANNELS": json.dumps([one["name"] for one in spec.get("inputs", [])]),
+        "SM_HOSTS": json.dumps(hosts),
+        "SM_HOST_COUNT": str(len(hosts)),
+        "SM_CURRENT_HOST": current,
+        "SM_CURRENT_HOST_RANK": str(rank),
+        "SM_JOB_NAME": spec["name"],
+        "MASTER_ADDR": hosts[0],
+        "MASTER_PORT": "29500",
+        "RANK": str(rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(len(hosts)),
+    }
+    for one in spec.get("inputs", []):
+        name = "".join(letter if letter.isalnum() else "_" for letter in one["name"].upper())
+        found[f"SM_CHANNEL_{name}"] = f"{base}/input/data/{one['name']}"
+    return {**found, **spec.get("env", {})}
+
+
+def run(base="/opt/ml", s3=None, env=None):
+    """The exit code of the job."""
+    s3 = s3 or places.S3()
+    with open(f"{base}/input/data/stillflow-job/spec.json", encoding="utf-8") as file:
+        spec = json.load(file)
+    resource = {}
+    if os.path.exists(f"{base}/input/config/resourceconfig.json"):
+        with open(f"{base}/input/config/resourceconfig.json", encoding="utf-8") as file:
+            resource = json.load(file)
+    for one in spec.get("outputs", []):
+        os.makedirs(f"{base}/output/{one['name']}", exist_ok=True)
+    for name in ("model", "output/data", "checkpoints"):
+        os.makedirs(f"{base}/{name}", exist_ok=True)
+    command = list(spec["command"])
+    if command[0] == LAUNCHER:
+        command[:1] = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")]
+    own = dict(os.environ if env is None else env)
+    try:
+        code = subprocess.run(command, env={**own, **variables(spec, base, resource)}, check=False).returncode
+    except FileNotFoundError:
+        print(f"{command[0]}: not found", file=sys.stderr)
+        code = 127
+    for one in spec.get("outputs", []):
+        folders = [f"{base}/output/{one['name']}"] + ([f"{base}/model"] if one["name"] == "model" else [])
+        for folder in folders:
+            s3.upload(folder, one["uri"])
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(run())
