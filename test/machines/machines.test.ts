@@ -345,7 +345,17 @@ describe('a machine that starts another', () => {
       ...it.machines.address(call, 'z-child', 'c'),
     });
     await it.until(() => it.table.commits >= 6);
-    const second = await rig({ items: it.table.items, world: it.world });
+    // The server's own look at the child is slow: the parent comes to it first.
+    let held = false;
+    const second = await rig({
+      items: it.table.items,
+      world: it.world,
+      async beforeRead(keys) {
+        if (held || !keys.some(({ pk }) => pk.includes('z-child'))) return;
+        held = true;
+        for (let turn = 0; turn < 30; turn++) await new Promise((go) => setImmediate(go));
+      },
+    });
     expect((await second.end('a-parent', 'p')).output).toMatchObject({
       Status: 'SUCCEEDED',
       Output: 'waited',

@@ -133,12 +133,19 @@ export interface RigOptions {
   readonly world?: TestWorld;
   readonly dieAfter?: number;
   readonly workspaces?: readonly string[];
+  /** Holds up reads of the table. */
+  readonly beforeRead?: (keys: readonly Key[]) => Promise<void>;
 }
 
 export const call = testCall();
 
 export async function rig(options: RigOptions = {}): Promise<Rig> {
   const table = memoryTable(options.items);
+  const { getMany } = table;
+  table.getMany = async (by, keys) => {
+    await options.beforeRead?.(keys);
+    return getMany(by, keys);
+  };
   table.dieAfter = options.dieAfter ?? Number.POSITIVE_INFINITY;
   const world = options.world ?? testWorld();
   const timers = handTimers(world);
