@@ -63,7 +63,7 @@ function parsed(text: string): Record<string, unknown> {
 
 function unlessMalformed(text: string): unknown {
   try {
-    return readJson(text);
+    return readJson(text, { exact: true });
   } catch (error) {
     if (error instanceof Problem && error.cause instanceof SyntaxError) return {};
     throw error;

@@ -232,5 +232,5 @@ function checkRoot(call: Call, root: string, blobs: Platform['blobs']): string {
       `Invalid value for '${field}': it must be mlflow-artifacts:/<path> or lie inside ${blobs.locate(call, 'artifacts')}.`,
       { field },
     );
-  return blobs.locate(call, checkedPath(kept, field));
+  return blobs.locate(call, checkedPath(kept.replace(/\/$/, ''), field));
 }

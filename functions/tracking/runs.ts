@@ -96,9 +96,12 @@ export function runsService(
   async function get(call: Call, runId: RunId): Promise<Run> {
     const held = await store.readRun(call, runId);
     if (!held) throw noRun(runId);
-    const candidate = candidateOf(runId, lifecycleOf(held), held.document, held.unfolded);
+    return alone(call, candidateOf(runId, lifecycleOf(held), held.document, held.unfolded));
+  }
+
+  async function alone(call: Call, candidate: Parameters<typeof completeRuns>[2][number]) {
     const [run] = await completeRuns(store, call, [candidate]);
-    return run ?? raise(noRun(runId));
+    return run ?? raise(noRun(candidate.id));
   }
 
   /** All of it or nothing. Equal params again change nothing. Throws `invalid`, `missing`, `precondition`. */
@@ -166,8 +169,9 @@ export function runsService(
         (document) => setTags(document, [...tags, { key: RUN_NAME_TAG, value: name }]),
         told(runId, 'created', { experimentId: experiment.id, name }),
       );
+      if (made) return alone(call, candidateOf(runId, 'active', made, []));
       const run = await get(call, runId);
-      if (!made && run.experimentId !== experiment.id)
+      if (run.experimentId !== experiment.id)
         throw new Problem('exists', `Run ${runId} exists in experiment ${run.experimentId}.`, {
           field: 'run_id',
         });
@@ -187,9 +191,7 @@ export function runsService(
         const { experimentId, status: now } = document.attributes;
         return { event: told(runId, 'updated', { experimentId, status: now }) };
       });
-      const candidate = candidateOf(runId, lifecycleOf(edited), edited.document, []);
-      const [run] = await completeRuns(store, call, [candidate]);
-      return run ?? raise(noRun(runId));
+      return alone(call, candidateOf(runId, lifecycleOf(edited), edited.document, []));
     },
 
     delete: (call: Call, runId: RunId) => setLifecycle(call, runId, 'deleted'),
@@ -300,7 +302,8 @@ export function runsService(
 
     /** `<root>/<run>/artifacts`, or undefined for an unknown run. */
     async artifactUri(call: Call, runId: RunId): Promise<string | undefined> {
-      return (await store.readStanding(call, runId)) && (await get(call, runId)).artifactUri;
+      const [document] = (await store.readDocuments(call, [runId])).values();
+      return document?.attributes.artifactUri;
     },
   };
 }

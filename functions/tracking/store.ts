@@ -293,7 +293,7 @@ export function trackingStore({
     readDocuments,
     editRun,
 
-    /** False if the run is there already. */
+    /** The document as committed, or undefined if the run is there already. */
     async createRun(
       call: Call,
       runId: RunId,
@@ -301,7 +301,7 @@ export function trackingStore({
       attributes: Attributes,
       fill: (document: RunDocument) => void,
       event: Event,
-    ): Promise<boolean> {
+    ): Promise<RunDocument | undefined> {
       const shelf = { experimentId: experiment.id, shard: shardOf(runId, experiment.shards) };
       const document = newDocument(attributes);
       fill(document);
@@ -320,10 +320,10 @@ export function trackingStore({
         );
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
-        return false;
+        return undefined;
       }
       remember(call, runId, shelf);
-      return true;
+      return document;
     },
 
     /** Two requests at once where this process has seen the run before, else three in two turns. */

@@ -190,3 +190,30 @@ export function openTracking(options: { artifacts?: 'proxy' | 'direct' } = {}): 
     call: testCall(),
   };
 }
+
+/** A run made through the front door. */
+export async function newRun(
+  app: TrackingApp,
+  more: Record<string, unknown> = {},
+  who?: string,
+): Promise<string> {
+  const { status, body } = await app.post('runs/create', { experiment_id: '0', ...more }, who);
+  if (status !== 200) throw new Error(JSON.stringify(body));
+  return body.run.info.run_id;
+}
+
+/** The data of a run as the wire gives it, tags and params by key. */
+export async function dataOf(app: TrackingApp, id: string, who?: string) {
+  const { body } = await app.get('runs/get', { run_id: id }, who);
+  const byKey = (list: { key: string; value: unknown }[] = []) =>
+    Object.fromEntries(list.map(({ key, value }) => [key, value]));
+  const { metrics, params, tags } = body.run.data;
+  return {
+    info: body.run.info,
+    inputs: body.run.inputs,
+    outputs: body.run.outputs,
+    metrics: byKey(metrics),
+    params: byKey(params),
+    tags: byKey(tags),
+  };
+}
