@@ -40,7 +40,11 @@ export const mlflowMessage = <Shape extends z.ZodRawShape>(shape: Shape) => mess
 const SEE_DOCS = 'See the API docs for more information about request parameters.';
 
 async function decode(incoming: Incoming): Promise<unknown> {
-  if (incoming.method === 'GET') return { ...fromQuery(incoming.query), ...incoming.params };
+  if (incoming.method === 'GET') {
+    const fields = Object.entries(fromQuery(incoming.query));
+    const snake = fields.filter(([name]) => !/[A-Z]/.test(name));
+    return { ...Object.fromEntries(snake), ...incoming.params };
+  }
   const text = await incoming.text();
   const type = incoming.headers.get('content-type') ?? '';
   if (text !== '' && !/^application\/json\s*(;\s*charset=utf-8\s*)?$/i.test(type.trim()))
