@@ -272,7 +272,8 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
     { codeSourceUrl, ...fields }: NewVersion,
     document: PipelineDocument,
   ): Promise<Version> {
-    const { spec, compiled } = await specs.keep(call, document);
+    const compiled = specs.compile(document);
+    const spec = await specs.keep(call, document, compiled);
     return {
       id: newUuid(world) as VersionId,
       pipelineId,

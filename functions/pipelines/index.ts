@@ -7,8 +7,8 @@ import type { TrackingService } from '../tracking/service.ts';
 import { machineRoutes } from './api.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
-import { type ExperimentId, type Run, type RunId, runOfExecution } from './model.ts';
-import { type PipelinesService, pipelinesService, type RunsImage } from './service.ts';
+import { type ExperimentId, type RunId, runOfExecution } from './model.ts';
+import { type PipelinesService, pipelinesService, type RunsImage, type Swept } from './service.ts';
 import { specsOf } from './specs.ts';
 import { pipelinesStore } from './store.ts';
 import { beginTask } from './tasks/begin.ts';
@@ -35,7 +35,7 @@ export function pipelinesRoom(
   platform: Platform,
   { tracking, runsImage, stepToken }: PipelinesParts,
 ): Room & { service: PipelinesService } {
-  const store = pipelinesStore(platform.table, platform.blobs);
+  const store = pipelinesStore(platform);
   const specs = specsOf(platform, store);
   const tracked = runTracking(tracking);
   const service = pipelinesService(platform, store, specs, tracked, runsImage);
@@ -72,8 +72,7 @@ export function pipelinesRoom(
       {
         name: 'pipelines-sweeps',
         hears: ['pipelines.run.deleted'],
-        run: (call, told) =>
-          service.sweep(call, told.data as Pick<Run, 'id' | 'machine' | 'attempt'>),
+        run: (call, told) => service.sweep(call, told.data as Swept),
       },
       {
         name: 'pipelines-archives',

@@ -10,7 +10,7 @@ import { split } from './compiler/read.ts';
 import { ListOn, listOut, listQuery, RunIn, runOut, type TaskValues } from './kfp-wire.ts';
 import { RUNS } from './listables.ts';
 import { listed } from './listing.ts';
-import { ExperimentRef, type Run, type RunId, RunRef } from './model.ts';
+import { ExperimentRef, type Kept, type Run, type RunId, RunRef } from './model.ts';
 import type { NewRun, PipelinesService } from './service.ts';
 
 const BASE = '/apis/v2beta1/runs';
@@ -22,6 +22,8 @@ const stream = { bodyBytes: 0, timeoutSeconds: 900 };
 const output = z.record(z.string(), z.unknown());
 const done = () => ({});
 const MAX_NODE = 100;
+/** Of large values in one answer. */
+const SHOWN_BYTES = 2 ** 20;
 const FOLLOW_MS = 500;
 
 /** Runs. Source: kfp.md section 1.2; backend/api/v2beta1/run.proto. */
@@ -123,13 +125,17 @@ export function runRoutes(pipelines: PipelinesService, pages: Pages): Route[] {
       pipelines.values(call, run.parameters),
     ]);
     const valuesOf = new Map<string, TaskValues>();
-    for (const task of tasks) {
-      const [inputs, outputs] = await Promise.all([
-        pipelines.values(call, task.inputs.parameters),
-        pipelines.values(call, task.outputs.parameters),
-      ]);
-      valuesOf.set(task.id, { inputs, outputs });
-    }
+    let left = SHOWN_BYTES;
+    /** Large values are left out once the answer is full; they are whole in the steps themselves. */
+    const shown = async (kept: Kept) => {
+      if ('sizeBytes' in kept) left -= kept.sizeBytes;
+      return 'values' in kept || left > 0 ? pipelines.values(call, kept) : {};
+    };
+    for (const { id, inputs, outputs } of tasks)
+      valuesOf.set(id, {
+        inputs: await shown(inputs.parameters),
+        outputs: await shown(outputs.parameters),
+      });
     return {
       parameters,
       tasks,

@@ -42,6 +42,7 @@ const upload = { bodyBytes: LIMITS.uploadBytes + 2 ** 20, timeoutSeconds: 120 };
 const output = z.record(z.string(), z.unknown());
 const nothing = z.object({});
 const done = () => ({});
+const SPECS_A_PAGE = 20;
 
 /** Experiments, pipelines and versions. Source: kfp.md section 1.2; backend/api/v2beta1/*.proto. */
 export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Route[] {
@@ -205,11 +206,16 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
           await catalog.getPipeline(call, pipeline_id);
           const found = await catalog.listVersions(call, pipeline_id);
           const page = listed(call, pages, VERSIONS, pipeline_id, listQuery(asked), found);
-          const shown = await Promise.all(
-            page.items.map(async (version) =>
-              versionOut(version, await catalog.document(call, version)),
-            ),
-          );
+          const shown: unknown[] = [];
+          const read = new Map<string, PipelineDocument>();
+          for (const version of page.items) {
+            // Versions of one spec share it; beyond so many different ones, ask for one version.
+            const document =
+              read.get(version.spec) ??
+              (read.size < SPECS_A_PAGE ? await catalog.document(call, version) : undefined);
+            if (document) read.set(version.spec, document);
+            shown.push(versionOut(version, document));
+          }
           return listOut('pipeline_versions', { ...page, items: shown }, (version) => version);
         },
       }),

@@ -114,7 +114,9 @@ export interface Change<State extends string> {
 }
 
 /** A map of values: in the record while small, else in a blob. */
-export type Kept = { readonly values: Readonly<Record<string, Json>> } | { readonly blob: string };
+export type Kept =
+  | { readonly values: Readonly<Record<string, Json>> }
+  | { readonly blob: string; readonly sizeBytes: number };
 
 export interface Run {
   readonly id: RunId;

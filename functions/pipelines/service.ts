@@ -44,6 +44,8 @@ export interface NewRun {
   readonly startedElsewhere?: boolean;
 }
 
+export type Swept = Pick<Run, 'id' | 'machine' | 'attempt' | 'state'>;
+
 export type PipelinesService = ReturnType<typeof pipelinesService>;
 
 /**
@@ -89,10 +91,14 @@ export function pipelinesService(
       }
       // A retry key belongs to the commit of the run, and to no other on the way there.
       const { retry: _, ...aside } = call;
-      const { spec, compiled, version } = await sourceOf(aside, wanted.source);
+      const { compiled, version, keep } = await sourceOf(aside, wanted.source);
       const { plan, machine } = compiled;
       const values = runParameters(plan.name, plan.parameters, wanted.parameters);
-      const warnings = [...plan.warnings, ...imageWarnings(compiled)];
+      const warnings = [
+        ...plan.warnings,
+        ...imageWarnings(compiled),
+        ...(wanted.serviceAccount ? ['service_account has no effect here.'] : []),
+      ];
       if (wanted.root !== undefined && blobs.pathOf(call, wanted.root) === undefined)
         throw new Problem(
           'invalid',
@@ -104,6 +110,7 @@ export function pipelinesService(
         throw new Problem('precondition', `Experiment '${experiment.name}' is archived.`);
       const id = wanted.id ?? (newUuid(world) as RunId);
       const at = world.now();
+      const spec = await keep();
       const run: Run = {
         id,
         experimentId: experiment.id,
@@ -132,19 +139,8 @@ export function pipelinesService(
         if (winner) return winner;
         throw error;
       }
-      await store.changeExperiment(aside, experiment.id, (record) =>
-        (record.lastRunAt ?? 0) >= at
-          ? undefined
-          : {
-              record: { ...record, lastRunAt: at },
-              event: {
-                type: 'pipelines.experiment.used',
-                subject: `pipelines/experiments/${record.id}`,
-                data: { id: record.id, runId: id },
-              },
-            },
-      );
-      // The run stands. If starting it fails, the follower of its event tries again.
+      // The run stands: what follows may fail, and the follower of its event starts it then.
+      await noteUse(aside, run).catch(() => undefined);
       await service.launch(aside, id).catch(() => undefined);
       return run;
     },
@@ -258,8 +254,9 @@ export function pipelinesService(
       await service.sweep(call, run).catch(() => undefined);
     },
     /** What is left of a run that is gone. Idempotent; the follower of `deleted` calls it again. */
-    async sweep(call: Call, { id, machine, attempt }: Pick<Run, 'id' | 'machine' | 'attempt'>) {
+    async sweep(call: Call, { id, machine, attempt, state }: Swept): Promise<void> {
       await stopped(call, { id, machine, attempt }, 'deleted');
+      if (!isFinal(state)) await tracking.end(call, trackedRunId(id), 'KILLED', world.now());
       await store.removeTasks(call, id, {
         type: 'pipelines.tasks.deleted',
         subject: `pipelines/runs/${id}`,
@@ -322,6 +319,21 @@ export function pipelinesService(
     },
   };
 
+  async function noteUse(call: Call, { experimentId, id, createdAt }: Run): Promise<void> {
+    await store.changeExperiment(call, experimentId, (record) =>
+      (record.lastRunAt ?? 0) >= createdAt
+        ? undefined
+        : {
+            record: { ...record, lastRunAt: createdAt },
+            event: {
+              type: 'pipelines.experiment.used',
+              subject: `pipelines/experiments/${experimentId}`,
+              data: { id: experimentId, runId: id },
+            },
+          },
+    );
+  }
+
   /** An execution that never began has nothing to stop. */
   async function stopped(call: Call, run: Pick<Run, 'id' | 'machine' | 'attempt'>, why: string) {
     try {
@@ -342,8 +354,14 @@ export function pipelinesService(
   }
 
   async function sourceOf(call: Call, source: NewRun['source']) {
-    if ('pipeline' in source)
-      return specs.keep(call, source).then((kept) => ({ ...kept, version: undefined }));
+    if ('pipeline' in source) {
+      const compiled = specs.compile(source);
+      return {
+        compiled,
+        version: undefined,
+        keep: () => specs.keep(call, source, compiled),
+      };
+    }
     const { pipelineId, versionId } = source;
     const version = versionId
       ? pipelineId
@@ -360,7 +378,11 @@ export function pipelinesService(
       );
     const compiled = await specs.compiled(call, version.spec);
     const { pipelineId: home, id } = version;
-    return { spec: version.spec, compiled, version: { pipelineId: home, versionId: id } };
+    return {
+      compiled,
+      version: { pipelineId: home, versionId: id },
+      keep: async () => version.spec,
+    };
   }
 
   /** Throws `invalid`, naming the task and its image. */

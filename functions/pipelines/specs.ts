@@ -9,8 +9,10 @@ import type { PipelinesStore } from './store.ts';
 const AT_HAND = 32;
 
 export interface Specs {
-  /** Compiles, keeps the document by content and defines its machine. Throws `invalid`, naming the node. */
-  keep(call: Call, document: PipelineDocument): Promise<{ spec: string; compiled: Compiled }>;
+  /** Pure. Throws `invalid`, naming the node. */
+  compile(document: PipelineDocument): Compiled;
+  /** Keeps a document by its content, which it answers, and defines its machine. Idempotent. */
+  keep(call: Call, document: PipelineDocument, compiled: Compiled): Promise<string>;
   /** What a kept spec compiles to. */
   compiled(call: Call, spec: string): Promise<Compiled>;
   document(call: Call, spec: string): Promise<PipelineDocument>;
@@ -30,11 +32,12 @@ export function specsOf(platform: Platform, store: PipelinesStore): Specs {
   const define = (call: Call, { machine, definition }: Compiled) =>
     platform.machines.define(call, machine, definition as unknown as Json);
   return {
-    async keep(call, document) {
-      const compiled = compile(document.pipeline, document.platform);
+    compile: ({ pipeline, platform }) => compile(pipeline, platform),
+    async keep(call, document, compiled) {
       const spec = await store.keepSpec(call, document);
       await define(call, compiled);
-      return { spec, compiled: remember(`${call.workspace}/${spec}`, compiled) };
+      remember(`${call.workspace}/${spec}`, compiled);
+      return spec;
     },
     async compiled(call, spec) {
       const key = `${call.workspace}/${spec}`;

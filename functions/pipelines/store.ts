@@ -4,15 +4,15 @@ import type { Event } from '../kernel/event.ts';
 import type { Json } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
 import {
-  type Blobs,
   type Item,
   type Key,
+  type Platform,
   type Query,
   queryAll,
   Refused,
-  type Table,
   type Write,
 } from '../platform/ports.ts';
+import { settler } from '../platform/settle.ts';
 import {
   type CacheEntry,
   type Experiment,
@@ -83,10 +83,12 @@ const read = <T>(found: Item | undefined): Versioned<T> | undefined =>
 const fresh = (key: Key, record: unknown): Write => ({ put: item(key, record, 1), if: 'absent' });
 const pointer = (key: Key, target: string): Write => ({ put: { ...key, target }, if: 'absent' });
 
+export type StorePlatform = Pick<Platform, 'table' | 'blobs' | 'world'>;
 export type PipelinesStore = ReturnType<typeof pipelinesStore>;
 
 /** All of the room's records over the two ports. Values too large for a record go to `Blobs`, named by content. */
-export function pipelinesStore(table: Table, blobs: Blobs) {
+export function pipelinesStore({ table, blobs, world }: StorePlatform) {
+  const settle = settler(world);
   const one = async <T>(call: Call, key: Key): Promise<Versioned<T> | undefined> =>
     read<T>(await table.get(call, key));
   const pointed = async (call: Call, key: Key): Promise<string | undefined> => {
@@ -108,23 +110,17 @@ export function pipelinesStore(table: Table, blobs: Blobs) {
     call: Call,
     key: Key,
     absent: string,
-    edit: (record: T) => { record: T; event: Event; more?: readonly Write[] } | undefined,
+    edit: (record: T) => { record: T; event: Event } | undefined,
   ): Promise<T> {
-    for (let tries = 0; tries < 50; tries++) {
+    return settle(call, `${key.pk}/${key.sk}`, async () => {
       const found = await one<T>(call, key);
       if (!found) throw new Problem('missing', absent);
       const edited = edit(found.record);
       if (!edited) return found.record;
       const put = item(key, edited.record, found.version + 1);
-      const condition = { equal: { version: found.version } };
-      try {
-        await table.commit(call, [{ put, if: condition }, ...(edited.more ?? [])], edited.event);
-        return edited.record;
-      } catch (error) {
-        if (!(error instanceof Refused) || error.index !== 0) throw error;
-      }
-    }
-    throw new Problem('conflict', 'The record changes too fast; try again.');
+      await table.commit(call, [{ put, if: { equal: { version: found.version } } }], edited.event);
+      return edited.record;
+    });
   }
 
   /** Commits, and says in the caller's words what a refused write means. */
@@ -285,7 +281,7 @@ export function pipelinesStore(table: Table, blobs: Blobs) {
     changeRun: (
       call: Call,
       id: RunId,
-      edit: (record: Run) => { record: Run; event: Event; more?: readonly Write[] } | undefined,
+      edit: (record: Run) => { record: Run; event: Event } | undefined,
     ) => change<Run>(call, keys.run(id), `Run ${id} not found.`, edit),
     removeRun: (call: Call, id: RunId, event: Event) =>
       commit(call, [{ remove: keys.run(id), if: 'present' }], event, [
@@ -320,25 +316,21 @@ export function pipelinesStore(table: Table, blobs: Blobs) {
       more: readonly Write[] = [],
     ): Promise<boolean> {
       const key = keys.task(task.runId, task.id);
-      for (let tries = 0; tries < 50; tries++) {
+      return settle(call, `${key.pk}/${key.sk}`, async () => {
         const found = await one<TaskRecord>(call, key);
         if (found && !replaces(task, found.record)) return false;
         const put = item(key, task, (found?.version ?? 0) + 1);
         const condition = found ? { equal: { version: found.version } } : ('absent' as const);
+        const there: Write = { check: keys.run(task.runId), if: 'present' };
         try {
-          await table.commit(
-            call,
-            [{ put, if: condition }, { check: keys.run(task.runId), if: 'present' }, ...more],
-            event,
-          );
-          return true;
+          await table.commit(call, [{ put, if: condition }, there, ...more], event);
         } catch (error) {
-          if (!(error instanceof Refused)) throw error;
-          if (error.index === 1) throw new Problem('missing', `Run ${task.runId} not found.`);
-          if (error.index > 1) return false;
+          if (error instanceof Refused && error.index === 1)
+            throw new Problem('missing', `Run ${task.runId} not found.`);
+          throw error;
         }
-      }
-      throw new Problem('conflict', 'The record changes too fast; try again.');
+        return true;
+      });
     },
     /** Tasks of a run that is gone, a page at a time. */
     async removeTasks(call: Call, run: RunId, event: Event): Promise<void> {
@@ -400,7 +392,7 @@ export function pipelinesStore(table: Table, blobs: Blobs) {
       if (Buffer.byteLength(text) <= LIMITS.inlineBytes) return { values };
       const blob = `${where}/${createHash('sha256').update(text).digest('hex')}.json`;
       await blobs.put(call, blob, Buffer.from(text));
-      return { blob };
+      return { blob, sizeBytes: Buffer.byteLength(text) };
     },
     async values(call: Call, kept: Kept): Promise<Readonly<Record<string, Json>>> {
       if ('values' in kept) return kept.values;

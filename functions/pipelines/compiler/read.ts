@@ -41,7 +41,10 @@ export function readSpec(document: unknown, platform?: unknown): ReadSpec {
     checkComponent(spec, name, component);
   checkTasks(spec, 'root', spec.root);
   countTasks(spec, spec.root, '', new Set());
-  return { spec, warnings: platforms === undefined ? [] : settings(spec, platforms) };
+  const warnings = platforms === undefined ? [] : settings(spec, platforms);
+  if (spec.defaultPipelineRoot)
+    warnings.push('defaultPipelineRoot has no effect here: give pipeline_root with the run.');
+  return { spec, warnings };
 }
 
 /** Both shapes that come over the wire and out of a file. Source: kfp.md section 1.3, PipelineVersion. */

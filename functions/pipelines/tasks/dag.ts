@@ -13,7 +13,8 @@ const MAX_ERROR = 1000;
  */
 export function finishDag({ store, specs }: TaskParts) {
   return async function finish(call: Call, input: Json): Promise<Json> {
-    const { run, plan } = await runOf(call, input, store, specs);
+    const { run, plan, current } = await runOf(call, input, store, specs);
+    if (!current) return { state: 'FAILED', error: 'a later attempt has begun', shown: {} };
     const records = await store.getTasks(
       call,
       run.id,
