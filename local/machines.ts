@@ -6,8 +6,9 @@ import { Problem } from '../functions/kernel/problem.ts';
 import { newUlid, type World } from '../functions/kernel/world.ts';
 import { type Execution, type Machines, Refused, type Table } from '../functions/platform/ports.ts';
 import { LIMITS, type StateMachine } from '../statemachines/asl.ts';
-import { DEPLOYED, INVOKE, isWritten, START_EXECUTION } from '../statemachines/resources.ts';
+import { INVOKE, isWritten, START_EXECUTION } from '../statemachines/resources.ts';
 import { readMachine } from './asl/check.ts';
+import { ACCOUNT, childResult, deployedName, readChild, startError } from './asl/child.ts';
 import type { Engine, Integration } from './asl/engine.ts';
 import { MachineError } from './asl/errors.ts';
 import {
@@ -55,7 +56,6 @@ export interface LocalMachines extends Machines {
 const NAME = /^[A-Za-z0-9_-]{1,70}$/;
 const HISTORY_PAGE = 1000;
 const COMMIT_MS = 60_000;
-const ACCOUNT = 'arn:aws:states:local:000000000000';
 
 export function localMachines(options: LocalMachinesOptions): LocalMachines {
   const { table, world, written } = options;
@@ -347,9 +347,6 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
   };
 }
 
-const deployedName = (workspace: string, machine: string): string =>
-  isWritten(machine) ? `${DEPLOYED}${machine}` : `${workspace}-${machine}`;
-
 function checkName(name: string, field: string) {
   if (!NAME.test(name))
     throw new Problem(
@@ -373,58 +370,4 @@ function checkInput(input: Json) {
     throw new Problem('too_large', `The input is larger than ${LIMITS.dataBytes} bytes.`, {
       field: 'input',
     });
-}
-
-/** Which machine and execution of this workspace the arguments name; others do not exist. */
-function readChild(workspace: string, args: Json): { machine: string; execution: string } {
-  const { StateMachineArn = '', Name = '' } = args as { StateMachineArn?: Json; Name?: Json };
-  const deployed = String(StateMachineArn).split(':').at(-1) ?? '';
-  const own = `${workspace}-`;
-  const shared = deployed.startsWith(DEPLOYED) && isWritten(deployed.slice(DEPLOYED.length));
-  const machine = shared
-    ? deployed.slice(DEPLOYED.length)
-    : deployed.startsWith(own)
-      ? deployed.slice(own.length)
-      : undefined;
-  if (machine === undefined)
-    throw new MachineError(
-      'StepFunctions.StateMachineDoesNotExistException',
-      `State Machine Does Not Exist: '${String(StateMachineArn)}'`,
-    );
-  if (!String(Name).startsWith(own))
-    throw new MachineError(
-      'StepFunctions.InvalidNameException',
-      `Invalid Name: '${String(Name)}' must start with '${own}'`,
-    );
-  return { machine, execution: String(Name).slice(own.length) };
-}
-
-function startError(problem: Problem): MachineError {
-  const names = {
-    exists: 'StepFunctions.ExecutionAlreadyExistsException',
-    missing: 'StepFunctions.StateMachineDoesNotExistException',
-    invalid: 'StepFunctions.InvalidNameException',
-  } as { readonly [code: string]: string };
-  return new MachineError(names[problem.code] ?? 'States.TaskFailed', problem.message);
-}
-
-/** As DescribeExecution words it, with the output as JSON; a child that failed is an error. */
-function childResult(workspace: string, end: Execution): Json {
-  const deployed = deployedName(workspace, end.machine);
-  const Name = `${workspace}-${end.execution}`;
-  const result = {
-    ExecutionArn: `${ACCOUNT}:execution:${deployed}:${Name}`,
-    Input: end.input,
-    Name,
-    StartDate: new Date(end.startedAt).toISOString(),
-    StateMachineArn: `${ACCOUNT}:stateMachine:${deployed}`,
-    Status: end.state,
-    StopDate: new Date(end.endedAt ?? end.startedAt).toISOString(),
-    ...(end.output === undefined ? {} : { Output: end.output }),
-    ...(end.error === undefined ? {} : { Error: end.error }),
-    ...(end.cause === undefined ? {} : { Cause: end.cause }),
-  };
-  if (end.state !== 'SUCCEEDED')
-    throw new MachineError('States.TaskFailed', JSON.stringify(result));
-  return result;
 }

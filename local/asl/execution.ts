@@ -15,8 +15,9 @@ import {
   type Started,
 } from './journal.ts';
 import { createLedger } from './ledger.ts';
-import { invokeIntegration, runStrand } from './states.ts';
+import { runStrand } from './states.ts';
 import { openStrand, type Run, record, type Strand, settle } from './strand.ts';
+import { invokeIntegration } from './task.ts';
 
 export interface ExecutionOptions {
   readonly engine: Engine;

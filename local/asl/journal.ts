@@ -72,7 +72,7 @@ const CUT_CHARACTERS = 20_000;
 
 export const executionKey = (machine: string, execution: string): string =>
   `XE#${machine}#${execution}`;
-export const positionSk = (strand: string) => `N#S#${strand}`;
+const positionSk = (strand: string) => `N#S#${strand}`;
 export const workSk = (strand: string) => `N#W#${strand}`;
 export const variablesSk = (strand: string, entry: number) =>
   `N#V#${strand}#${String(entry).padStart(6, '0')}`;
@@ -94,7 +94,7 @@ export function canonical(value: Json): string {
 export const digestOf = (definition: Json): string =>
   createHash('sha256').update(canonical(definition)).digest('hex').slice(0, 32);
 
-export function openRecord(machine: string, execution: string): { put: Item } {
+function openRecord(machine: string, execution: string): { put: Item } {
   return { put: { ...openKey(machine, execution), machine, execution } };
 }
 export const openRemoval = (machine: string, execution: string): Write => ({

@@ -198,7 +198,7 @@ export function stateOf(scope: Scope, name: string): State {
   return state;
 }
 
-export function setVariable(strand: Strand, name: string, value: Json, sk: string) {
+function setVariable(strand: Strand, name: string, value: Json, sk: string) {
   const bytes = Buffer.byteLength(JSON.stringify(value));
   strand.run.variablesBytes += bytes - (strand.variables.get(name)?.bytes ?? 0);
   strand.variables.set(name, { value, bytes, sk });
@@ -226,7 +226,7 @@ export function assign(strand: Strand, values: { [name: string]: Json }) {
 }
 
 /** Those of the scopes around are seen too; names are unique, as `define` has checked. */
-export function visible(strand: Strand): { [name: string]: Json } {
+function visible(strand: Strand): { [name: string]: Json } {
   const seen = strand.parent ? visible(strand.parent) : {};
   for (const [name, { value }] of strand.variables) seen[name] = value;
   return seen;
@@ -287,7 +287,7 @@ export async function fill(
   }
 }
 
-export function evaluationFailed(strand: Strand, field: string, thrown: unknown): unknown {
+function evaluationFailed(strand: Strand, field: string, thrown: unknown): unknown {
   if (!(thrown instanceof MachineError) || thrown.error !== 'States.QueryEvaluationError')
     return thrown;
   const { state } = strand.position;
