@@ -41,6 +41,10 @@ export const ACKNOWLEDGED: readonly { readonly id: string; readonly reason: stri
       "Jobs run on AWS's published images, which lie in accounts of AWS, and on the user's own.",
   },
   {
+    id: 'AwsSolutions-IAM5[Resource::stillflow-data:ExportsOutputFnGetAttBucket83908E77Arn063C8555/runtime/launcher/*]',
+    reason: 'The files of the launcher, which the deployment puts there.',
+  },
+  {
     id: 'AwsSolutions-S1',
     reason: 'Each change is an audit entry in the table; access logs would need a second bucket.',
   },

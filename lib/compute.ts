@@ -7,8 +7,10 @@ import {
   LayerVersion,
   Runtime,
 } from 'aws-cdk-lib/aws-lambda';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import { Asset } from 'aws-cdk-lib/aws-s3-assets';
 import { BucketDeployment, Source } from 'aws-cdk-lib/aws-s3-deployment';
-import type { Construct } from 'constructs';
+import { Construct } from 'constructs';
 import { RUNTIME_PREFIX } from '../functions/platform/aws/jobs.ts';
 import { functionName, RUN_STEP } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
@@ -69,13 +71,24 @@ export class ComputeStack extends Stack {
 
   /** Puts the launcher where jobs read it: below no workspace, so that none of them can change it for another. */
   private launcher(data: DataStack): void {
+    const asset = new Asset(this, 'LauncherFiles', { path: launcherFolder() });
+    const logs = logGroup(new Construct(this, 'LauncherLogs'));
+    const role = loggedRole(new Construct(this, 'LauncherRole'), logs);
+    const target = data.bucket.arnForObjects(`${RUNTIME_PREFIX}/*`);
+    give(role, [
+      { actions: ['s3:GetObject'], resources: [asset.bucket.arnForObjects(asset.s3ObjectKey)] },
+      { actions: ['s3:GetObject', 's3:PutObject'], resources: [target] },
+      { actions: ['s3:ListBucket'], resources: [data.bucket.bucketArn] },
+    ]);
     new BucketDeployment(this, 'Launcher', {
-      sources: [Source.asset(launcherFolder())],
-      destinationBucket: data.bucket,
+      sources: [Source.bucket(asset.bucket, asset.s3ObjectKey)],
+      destinationBucket: data.bucket as IBucket,
       destinationKeyPrefix: RUNTIME_PREFIX,
       prune: false,
       retainOnDelete: true,
-      logGroup: logGroup(this),
+      // The construct would add rights on both whole buckets.
+      role: role.withoutPolicyUpdates(),
+      logGroup: logs,
     });
   }
 
