@@ -101,6 +101,7 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
   }
 
   async function keep(call: Call, spec: LocalSpec): Promise<JobFolder> {
+    checkName(spec.name);
     const folder = folderOf(call, spec.name);
     if (await exists(join(folder.path, 'spec.json'))) return folder;
     check(call, spec);

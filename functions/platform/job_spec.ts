@@ -110,7 +110,7 @@ export function checkEndpointSpec(spec: EndpointSpec): void {
 
 /** Throws `invalid` unless a name could be a job's or an endpoint's: it becomes a folder and a cloud name. */
 export function checkName(name: string): void {
-  check(Name, name, 'Name');
+  check(z.object({ name: Name }), { name }, 'Wrong');
 }
 
 /** The launcher's place-holder in a command; runtimes/launcher/README.md. */

@@ -104,6 +104,19 @@ describe('deploy', () => {
     });
   });
 
+  test('one that never came up is cleared first, then made anew', async () => {
+    control
+      .on(DescribeEndpointCommand)
+      .resolves({ EndpointConfigName: name('v1'), EndpointStatus: 'Failed' });
+    await expect(endpoints.deploy(call, spec('v2'))).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    expect(control.commandCalls(DeleteEndpointCommand)).toHaveLength(1);
+    control.on(DescribeEndpointCommand).rejects(absent);
+    await endpoints.deploy(call, spec('v2'));
+    expect(control.commandCalls(CreateEndpointCommand)).toHaveLength(1);
+  });
+
   test.each([
     ['ResourceLimitExceeded', 'exhausted'],
     ['ThrottlingException', 'unavailable'],

@@ -166,7 +166,16 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
     const names = { EndpointName: cloudName(call.workspace, name), EndpointConfigName: config };
     const what = `Endpoint '${name}'`;
     const known = await told(call, name);
-    if (known?.EndpointConfigName === config && known.EndpointStatus !== 'Failed') return;
+    if (known?.EndpointStatus === 'Failed') {
+      // One that never came up cannot be updated, only made anew. Source: SageMaker API, UpdateEndpoint.
+      await without(what, () =>
+        sagemaker.send(new DeleteEndpointCommand({ EndpointName: names.EndpointName })),
+      );
+      throw new Problem('unavailable', `${what} had failed and is being cleared; deploy again.`, {
+        retryAfterSeconds: 30,
+      });
+    }
+    if (known?.EndpointConfigName === config) return;
     if (!known && (await once(what, () => sagemaker.send(new CreateEndpointCommand(names)))))
       return;
     try {

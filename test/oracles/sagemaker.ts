@@ -1,0 +1,161 @@
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Call } from '../../functions/kernel/call.ts';
+import type { WorkspaceId } from '../../functions/kernel/ids.ts';
+import type { Job, JobSpec } from '../../functions/platform/ports.ts';
+import type { LocalJobs } from '../../local/jobs.ts';
+
+/**
+ * SageMaker's training API and the log calls beside it, over the local runner. *Shape only, not independent*: it
+ * shows that the adapter speaks and understands the wire, not what SageMaker does. Its words for errors are those of
+ * aws.md section 4.7.
+ */
+export interface SkinOptions {
+  readonly jobs: LocalJobs;
+  readonly call: Call;
+  /** What lies in the bucket, by key. */
+  readonly files: Map<string, Uint8Array>;
+  /** `s3://bucket/key` as a folder of this machine. */
+  folder(uri: string): string;
+}
+type Fields = Record<string, unknown>;
+
+class Refusal extends Error {
+  readonly type: string;
+  constructor(type: string, message: string) {
+    super(message);
+    this.type = type;
+  }
+}
+
+export async function sagemakerSkin(options: SkinOptions) {
+  const server = createServer((request, response) => {
+    answer(options, request).then(
+      (body) => response.end(JSON.stringify(body)),
+      (error: unknown) => {
+        const type = error instanceof Refusal ? error.type : 'InternalFailure';
+        response.statusCode = error instanceof Refusal ? 400 : 500;
+        response.end(JSON.stringify({ __type: type, message: String((error as Error).message) }));
+      },
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    close: () => {
+      server.closeAllConnections();
+      return new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+async function answer(options: SkinOptions, request: IncomingMessage): Promise<Fields> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  const asked = JSON.parse(Buffer.concat(chunks).toString()) as Fields;
+  const action = String(request.headers['x-amz-target']).split('.')[1] ?? '';
+  const act = ACTIONS[action];
+  if (!act) throw new Refusal('UnknownOperationException', action);
+  return act(options, asked);
+}
+
+/** `default0-train`: whose job it is, and its name. */
+function split({ call }: SkinOptions, full: string): { call: Call; name: string } {
+  const workspace = full.slice(0, 8) as WorkspaceId;
+  return { call: { ...call, workspace }, name: full.slice(9) };
+}
+
+async function known(options: SkinOptions, asked: Fields) {
+  const at = split(options, String(asked['TrainingJobName']));
+  const job = await options.jobs.describe(at.call, at.name);
+  if (!job) throw new Refusal('ValidationException', 'Requested resource not found.');
+  return { ...at, job };
+}
+
+const ACTIONS: Record<string, (options: SkinOptions, asked: Fields) => Promise<Fields>> = {
+  async CreateTrainingJob(options, asked) {
+    const { call, name } = split(options, String(asked['TrainingJobName']));
+    if (await options.jobs.describe(call, name))
+      throw new Refusal('ResourceInUse', `Training job ${name} already exists`);
+    const channels = asked['InputDataConfig'] as {
+      ChannelName: string;
+      DataSource: { S3DataSource: { S3Uri: string } };
+    }[];
+    const uriOf = (channel: string) =>
+      channels.find(({ ChannelName }) => ChannelName === channel)?.DataSource.S3DataSource.S3Uri ??
+      '';
+    const key = `${uriOf('stillflow-job').replace(/^s3:\/\/[^/]+\//, '')}spec.json`;
+    const spec = JSON.parse(Buffer.from(options.files.get(key) ?? []).toString()) as JobSpec;
+    const checkpoint = asked['CheckpointConfig'] as { S3Uri: string } | undefined;
+    const { ResourceConfig, StoppingCondition } = asked as {
+      ResourceConfig: { InstanceCount: number };
+      StoppingCondition: { MaxRuntimeInSeconds: number };
+    };
+    await options.jobs.submit(call, {
+      ...spec,
+      inputs: spec.inputs.map((one) => ({ ...one, uri: options.folder(uriOf(one.name)) })),
+      outputs: spec.outputs.map((one) => ({ ...one, uri: options.folder(one.uri) })),
+      nodes: ResourceConfig.InstanceCount,
+      deadlineSeconds: StoppingCondition.MaxRuntimeInSeconds,
+      ...(checkpoint ? { checkpoint: options.folder(checkpoint.S3Uri) } : {}),
+    });
+    return { TrainingJobArn: `arn:aws:sagemaker:eu-central-1:123456789012:training-job/${name}` };
+  },
+
+  async DescribeTrainingJob(options, asked) {
+    const { job } = await known(options, asked);
+    return { TrainingJobName: asked['TrainingJobName'], ...worded(job) };
+  },
+
+  async StopTrainingJob(options, asked) {
+    const { call, name, job } = await known(options, asked);
+    if (job.endedAt !== undefined)
+      throw new Refusal(
+        'ValidationException',
+        'The request was rejected because the training job is in the Completed state.',
+      );
+    await options.jobs.stop(call, name);
+    return {};
+  },
+
+  async DescribeLogStreams(options, asked) {
+    const full = String(asked['logStreamNamePrefix']).replace(/\/$/, '');
+    const { call, name } = split(options, full);
+    const { lines } = await options.jobs.logs(call, name);
+    return { logStreams: lines.length ? [{ logStreamName: `${full}/algo-1-1` }] : [] };
+  },
+
+  async GetLogEvents(options, asked) {
+    const full = String(asked['logStreamName']).split('/')[0] ?? '';
+    const { call, name } = split(options, full);
+    const token = asked['nextToken'] as string | undefined;
+    const { lines, next } = await options.jobs.logs(call, name, token?.slice(2));
+    return {
+      events: lines.map((message) => ({ message, timestamp: 0 })),
+      nextForwardToken: `f/${next}`,
+    };
+  },
+};
+
+function worded(job: Job): Fields {
+  const late = job.failure?.includes('deadline') ?? false;
+  const status = {
+    pending: 'InProgress',
+    running: 'InProgress',
+    succeeded: 'Completed',
+    failed: late ? 'Stopped' : 'Failed',
+    stopped: 'Stopped',
+  }[job.state];
+  const reason =
+    job.exitCode === undefined
+      ? `ClientError: ${job.failure}`
+      : `AlgorithmError: ${job.failure}, exit code: ${job.exitCode}`;
+  return {
+    TrainingJobStatus: status,
+    SecondaryStatus: late ? 'MaxRuntimeExceeded' : status,
+    ...(status === 'Failed' ? { FailureReason: reason } : {}),
+    ...(job.startedAt === undefined ? {} : { TrainingStartTime: job.startedAt / 1000 }),
+    ...(job.endedAt === undefined ? {} : { TrainingEndTime: job.endedAt / 1000 }),
+  };
+}
