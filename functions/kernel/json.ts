@@ -102,9 +102,14 @@ function countMembers(value: unknown): number {
 
 /** JSON text in which a bigint prints as its digits; for the wires whose int64 is a JSON number. */
 export function writeJson(value: unknown): string {
-  return JSON.stringify(value, (_key, item) =>
-    typeof item === 'bigint'
-      ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(String(item))
-      : item,
-  );
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // It holds a bigint; a replacer for every answer would cost twice the time.
+    return JSON.stringify(value, (_key, item) =>
+      typeof item === 'bigint'
+        ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(String(item))
+        : item,
+    );
+  }
 }
