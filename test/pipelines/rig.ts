@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { Hono } from 'hono';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { Json } from '../../functions/kernel/json.ts';
+import { Problem } from '../../functions/kernel/problem.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { PipelinesService, RunsImage } from '../../functions/pipelines/service.ts';
 import type { Job, JobSpec, Jobs, Platform } from '../../functions/platform/ports.ts';
@@ -82,7 +83,7 @@ const DEADLINE_MS = 15_000;
 /** The room on the local ports, with jobs that replay what `steps` says instead of running anything. */
 export async function pipelineRig(
   steps: Steps = () => ({}),
-  options: { runsImage?: RunsImage } = {},
+  options: { runsImage?: RunsImage; failStarts?: number } = {},
 ): Promise<PipelineRig> {
   const folder = await mkdtemp(join(tmpdir(), 'stillflow-kfp-'));
   const world = testWorld();
@@ -103,12 +104,19 @@ export async function pipelineRig(
     },
   };
   const machines = localMachines({ table, world, written: {}, timers: soon, log });
+  let failStarts = options.failStarts ?? 0;
   const { jobs, start, ran, stopped } = replay(steps, world);
   const platform: Platform = {
     world,
     table,
     blobs,
-    machines,
+    machines: {
+      ...machines,
+      async start(...asked) {
+        if (failStarts-- > 0) throw new Problem('unavailable', 'not now');
+        await machines.start(...asked);
+      },
+    },
     jobs,
     endpoints: {} as Platform['endpoints'],
     secret,

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
+import { compile } from '../../functions/pipelines/compiler/compile.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { RunId } from '../../functions/pipelines/model.ts';
@@ -355,6 +356,61 @@ describe('twice does no harm', () => {
     await Promise.all([1, 2, 3].map(() => rig.service.launch(call, made.body.run_id)));
     await rig.ended(made.body.run_id);
     expect(rig.ran).toHaveLength(3);
+  });
+
+  test('a create_run that died before the start is started by the follower of its event', async () => {
+    rig = await pipelineRig(works, { failStarts: 1 });
+    const run = await rig.run(twoStep);
+    expect(run.state).toBe('SUCCEEDED');
+  });
+
+  test('tasks of an attempt that is over say nothing about the next', async () => {
+    rig = await pipelineRig((step) =>
+      step.name === 'train' && step.tries > 0 ? { hang: true } : failing('train', 1)(step),
+    );
+    const failed = await rig.run(twoStep);
+    await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
+    await rig.until(async () => rig.ran.length === 3);
+    const room = pipelinesRoom(rig.platform, {
+      tracking: rig.tracking,
+      runsImage: () => ({ ok: true }),
+    });
+    const execution = `${call.workspace}-${failed.run_id}-0`;
+    const late = { task: 'train', execution, ended: { go: 'failed', error: 'late' } };
+    await room.tasks['finish-task']?.(call, late);
+    await room.tasks['begin-task']?.(call, { task: 'report', execution });
+    await rig.service.endRun(call, failed.run_id as RunId, 0, 'FAILED', 'late');
+    const { body } = await rig.json('GET', `${runs}/${failed.run_id}`);
+    expect(body.state).toBe('RUNNING');
+    expect(states(body)).toMatchObject({ train: 'RUNNING' });
+  });
+
+  test('a run deleted while it runs takes its machine along', async () => {
+    rig = await pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
+    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    const id = made.body.run_id as RunId;
+    await rig.until(async () => rig.ran.length === 2);
+    const { machine } = await rig.service.getRun(call, id);
+    expect((await rig.json('DELETE', `${runs}/${id}`)).status).toBe(200);
+    await rig.until(async () => {
+      const found = await rig.machines.describe(call, machine, `${id}-0`);
+      return found?.state === 'ABORTED';
+    });
+    const mlflow = await rig.tracking.getRun(call, made.body.mlflow_run_id as TrackingRunId);
+    expect(mlflow.status).toBe('KILLED');
+  });
+
+  test('a refused create_run leaves no blob and no machine', async () => {
+    rig = await pipelineRig(works);
+    const made = await rig.json('POST', runs, {
+      display_name: 'x',
+      pipeline_spec: twoStep,
+      runtime_config: { parameters: { rows: 'many' } },
+    });
+    expect(made.status).toBe(400);
+    expect((await rig.platform.blobs.list(call, '')).blobs).toEqual([]);
+    const { machine } = compile(twoStep);
+    expect(await rig.machines.definition(call, machine)).toBeUndefined();
   });
 
   test('a run that another machine starts waits for it, and its name starts it once', async () => {

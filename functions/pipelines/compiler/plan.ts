@@ -8,9 +8,11 @@ import type {
   Task,
 } from './ir.ts';
 import { taskIds } from './names.ts';
+import { inOrder, neighbours } from './order.ts';
 import { typeOf } from './read.ts';
 import { refuse } from './refusal.ts';
 import { deadlineSeconds, type StepResources, stepResources } from './resources.ts';
+import { environment, type RetryPolicy, retryOf } from './settings.ts';
 import { type Shape, shapeOf } from './shape.ts';
 import { accepts, mismatch } from './values.ts';
 
@@ -30,14 +32,6 @@ export interface Parameter {
   readonly optional: boolean;
   readonly otherwise?: Json;
   readonly literals?: readonly Json[];
-}
-
-/** How often a failed job is tried again, and how long apart. */
-export interface RetryPolicy {
-  readonly count: number;
-  readonly intervalSeconds: number;
-  readonly factor: number;
-  readonly maxSeconds?: number;
 }
 
 export interface PlannedTask {
@@ -72,9 +66,6 @@ export interface Plan {
   readonly shape: Shape;
   readonly warnings: readonly string[];
 }
-
-/** More jobs are prepared ahead for each start of a task. */
-const MAX_RETRIES = 20;
 
 /** One DAG on the way down: who its inputs come from, and what every task in it waits for. */
 interface Level {
@@ -406,75 +397,4 @@ export function mentioned(constant: Json): string[] {
     return [...constant.matchAll(MENTION)].map(([, single, double]) => single ?? double ?? '');
   if (typeof constant !== 'object' || constant === null) return [];
   return Object.values(constant).flatMap((item) => (item === undefined ? [] : mentioned(item)));
-}
-
-/** The tasks that a task waits for: those it lists, and those it reads from. */
-function neighbours(task: Task): string[] {
-  return [
-    ...task.dependentTasks,
-    ...Object.values(task.inputs.parameters).flatMap(
-      (input) => input.taskOutputParameter?.producerTask ?? [],
-    ),
-    ...Object.values(task.inputs.artifacts).flatMap(
-      (input) => input.taskOutputArtifact?.producerTask ?? [],
-    ),
-  ];
-}
-
-/** Names so that each comes after what it waits for. Throws `invalid` with the cycle's path. */
-function inOrder(tasks: Readonly<Record<string, Task>>, path: readonly string[]): string[] {
-  const done = new Set<string>();
-  const open: string[] = [];
-  const visit = (name: string): void => {
-    if (done.has(name)) return;
-    if (open.includes(name)) {
-      const cycle = [...open.slice(open.indexOf(name)), name].join(' -> ');
-      throw refuse(`task '${[...path, name].join('/')}'`, `waits for itself: ${cycle}.`);
-    }
-    open.push(name);
-    const task = tasks[name];
-    if (task) for (const other of neighbours(task)) visit(other);
-    open.pop();
-    if (task) done.add(name);
-  };
-  for (const name of Object.keys(tasks)) visit(name);
-  return [...done];
-}
-
-function retryOf(task: Task, where: string): RetryPolicy | undefined {
-  const policy = task.retryPolicy;
-  if (!policy || policy.maxRetryCount <= 0) return undefined;
-  if (policy.maxRetryCount > MAX_RETRIES)
-    throw refuse(
-      where,
-      `retries ${policy.maxRetryCount} times; at most ${MAX_RETRIES} are supported.`,
-    );
-  const seconds = (text: string | undefined) => (text ? Math.ceil(Number.parseFloat(text)) : 0);
-  const longest = seconds(policy.backoffMaxDuration);
-  const intervalSeconds = Math.max(1, seconds(policy.backoffDuration));
-  return {
-    count: Math.trunc(policy.maxRetryCount),
-    intervalSeconds,
-    factor: Math.max(1, policy.backoffFactor ?? 1),
-    ...(longest > intervalSeconds ? { maxSeconds: longest } : {}),
-  };
-}
-
-/** With `$(NAME)` of a variable above it replaced, as Kubernetes does; `$$(NAME)` stays `$(NAME)`. */
-function environment(container: Container, where: string): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const { name, value } of container.env) {
-    if (!/^[A-Za-z_][A-Za-z0-9_.-]*$/.test(name))
-      throw refuse(where, `'${name.slice(0, 100)}' is no name of an environment variable.`);
-    if (value.includes('{{$'))
-      throw refuse(
-        where,
-        `environment variable ${name}: a placeholder there is not supported yet.`,
-      );
-    found[name] = value.replace(
-      /\$(\$?)\(([A-Za-z_][A-Za-z0-9_.-]*)\)/g,
-      (whole, escaped, other) => (escaped ? `$(${other})` : (found[other] ?? whole)),
-    );
-  }
-  return found;
 }

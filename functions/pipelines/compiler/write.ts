@@ -7,7 +7,8 @@ import {
   RUN_STEP,
   TRAINING_JOB,
 } from '../../../statemachines/resources.ts';
-import type { Plan, PlannedTask, RetryPolicy } from './plan.ts';
+import type { Plan, PlannedTask } from './plan.ts';
+import type { RetryPolicy } from './settings.ts';
 import type { Shape } from './shape.ts';
 
 /**
