@@ -12,7 +12,6 @@ import { signatureAt } from './signature.ts';
 import { servingStore } from './store.ts';
 import { servingTasks } from './tasks.ts';
 
-export type { ServedVersion } from './model.ts';
 export type { ServingService } from './service.ts';
 
 export type ServingPlatform = Pick<

@@ -7,7 +7,7 @@ export const EndpointName = z
   .regex(/^[A-Za-z0-9](-?[A-Za-z0-9])*$/, 'must be letters, digits and single dashes between them');
 
 /** `models:/churn/3` or `models:/churn@champion`. */
-export const ModelUri = z
+const ModelUri = z
   .string()
   .max(600, 'must be at most 600 characters')
   .regex(
@@ -65,7 +65,7 @@ export const Signature = z.object({
 });
 export type Signature = z.infer<typeof Signature>;
 
-export const Why = z.enum(['asked', 'alias', 'rollback']);
+const Why = z.enum(['asked', 'alias', 'rollback']);
 export type Why = z.infer<typeof Why>;
 
 /** What starts the machine `deploy-endpoint`; `deployment` is the ULID that also names the revision. */

@@ -11,7 +11,7 @@ const Failed = Deployment.extend({
 const MAX_REASON = 1000;
 
 /** A failed function's Cause is JSON with an errorMessage; anything else is shown as it is. */
-export function reasonOf({ Error: name, Cause }: z.infer<typeof Failed>['error']): string {
+function reasonOf({ Error: name, Cause }: z.infer<typeof Failed>['error']): string {
   let said = Cause;
   try {
     const { errorMessage } = JSON.parse(Cause) as { errorMessage?: unknown };

@@ -9,7 +9,7 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly data: readonly Scalar[];
 }
-export type Scalar = boolean | number | bigint | string | null;
+type Scalar = boolean | number | bigint | string | null;
 
 const INTEGERS = {
   UINT8: [0n, 2n ** 8n - 1n],
@@ -22,7 +22,7 @@ const INTEGERS = {
   INT64: [-(2n ** 63n), 2n ** 63n - 1n],
 } as const;
 type IntegerType = keyof typeof INTEGERS;
-export type Datatype = IntegerType | 'BOOL' | 'FP32' | 'FP64' | 'BYTES';
+type Datatype = IntegerType | 'BOOL' | 'FP32' | 'FP64' | 'BYTES';
 const DATATYPES: readonly string[] = ['BOOL', ...Object.keys(INTEGERS), 'FP32', 'FP64', 'BYTES'];
 const FLOAT32_MAX = 3.4028234663852886e38;
 

@@ -1,5 +1,5 @@
 /** A timer of the world's; the returned function takes it back. */
-export type Timer = (delayMs: number, run: () => void) => () => void;
+type Timer = (delayMs: number, run: () => void) => () => void;
 
 /** Also without a word from anyone, so that what another process left is found. */
 const LONGEST_MS = 60_000;
@@ -54,4 +54,3 @@ export function clock(now: () => number, timer: Timer, log: (error: unknown) => 
     },
   };
 }
-export type Clock = ReturnType<typeof clock>;

@@ -7,8 +7,8 @@ import type { Runs } from './runs.ts';
 import { type TriggerService, triggerService } from './service.ts';
 import { triggerStore } from './store.ts';
 
-export { type Clock, clock, type Timer } from './clock.ts';
-export { pipelineRuns, type RunAsked, type RunSeen, type Runs } from './runs.ts';
+export { clock } from './clock.ts';
+export { pipelineRuns, type RunAsked, type Runs } from './runs.ts';
 export type { TriggerService } from './service.ts';
 
 export type TriggersPlatform = Pick<Platform, 'table' | 'machines' | 'world' | 'secret'>;

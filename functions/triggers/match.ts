@@ -8,7 +8,7 @@ import { type Expected, LIMITS, type On, Place, type Start } from './model.ts';
 export type Seen = Pick<Told, 'id' | 'type' | 'subject' | 'at' | 'data'>;
 
 /** What lies at `$.data.path`, or undefined. Only own members are seen. */
-export function placed(seen: Seen, place: string): unknown {
+function placed(seen: Seen, place: string): unknown {
   const { id, type, subject, at, data } = seen;
   let held: unknown = { id, type, subject, at, data };
   for (const [, name, index] of place.matchAll(/\.([\w-]+)|\[(\d+)\]/g)) {
@@ -27,7 +27,7 @@ function meets(value: unknown, expected: Expected): boolean {
   return 'above' in expected ? value > expected.above : value < expected.below;
 }
 
-export const DATA_ARRIVED = 'artifacts.data.arrived';
+const DATA_ARRIVED = 'artifacts.data.arrived';
 
 /** Whether a rule is for this event; a clock's rule never is. */
 export function isFor(on: On, seen: Seen): boolean {

@@ -18,7 +18,7 @@ export interface RunAsked {
 }
 
 /** A step of a run and what it gave; `name` is the task's name in the pipeline. */
-export interface TaskSeen {
+interface TaskSeen {
   readonly name: string;
   readonly state: string;
   readonly error?: string | undefined;

@@ -9,7 +9,7 @@ import {
   type Table,
   type Write,
 } from '../platform/ports.ts';
-import { type Cause, Firing, LIMITS, Order, Rule } from './model.ts';
+import { Firing, LIMITS, Order, Rule } from './model.ts';
 
 /** A rule's clock: when it strikes next. */
 const Cursor = z.object({ kind: z.literal('cron'), rule: z.string(), dueAt: z.number() });
@@ -301,4 +301,3 @@ export function triggerStore(table: Table) {
   };
 }
 export type TriggerStore = ReturnType<typeof triggerStore>;
-export type { Cause };

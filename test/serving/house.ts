@@ -24,13 +24,13 @@ export const call = testCall();
 
 const written = (name: string): Json =>
   JSON.parse(readFileSync(join('statemachines', `${name}.asl.json`), 'utf8'));
-export const WRITTEN_TEXTS = {
+const WRITTEN_TEXTS = {
   retraining: written('retraining'),
   'deploy-endpoint': written('deploy-endpoint'),
 };
 
 /** Registered versions, and an alias that tells its moves as the registry does. */
-export function shelf(table: Table) {
+function shelf(table: Table) {
   const versions = new Map<string, ServedVersion & { runId?: string }>();
   const aliases = new Map<string, number>();
   const find = (name: string, version: number) => versions.get(`${name}/${version}`);
@@ -79,7 +79,7 @@ export interface Ground {
   readonly secret: Uint8Array;
 }
 
-/** lmdb's own cursor writes are not counted; they take far fewer turns than this. */
+/** So many turns of the event loop without any work under way. */
 const STILL_TURNS = 300;
 
 interface Answered {
@@ -166,13 +166,27 @@ export async function house(
     secret,
   };
   const rooms = build(ground, shelves);
+  /** Lines of the bus that wait for a timer: one that does not, and is not idle, is at work. */
+  let paused = 0;
   const bus = openBus({
     table: kept,
     world,
     followers: rooms.flatMap((room) => room.followers),
     folders: rooms.flatMap((room) => room.folders),
     log,
-    later: (run, ms) => ({ cancel: timers.at(world.now() + ms, run) }),
+    later(run, ms) {
+      paused += 1;
+      const cancel = timers.at(world.now() + ms, () => {
+        paused -= 1;
+        run();
+      });
+      return {
+        cancel() {
+          paused -= 1;
+          cancel();
+        },
+      };
+    },
   });
   const tasks = Object.assign({}, ...rooms.map((room) => room.tasks), more.tasks);
   const { job } = more;
@@ -209,7 +223,8 @@ export async function house(
     for (let rings = 0; rings < 200; ) {
       if (await condition()) return;
       await turn();
-      still = busy === 0 && seen === done ? still + 1 : 0;
+      const resting = busy === 0 && seen === done && (bus.idle() || paused > 0);
+      still = resting ? still + 1 : 0;
       seen = done;
       if (still < STILL_TURNS) continue;
       still = 0;
