@@ -81,7 +81,7 @@ describe('§5.1.1: filters', () => {
     }
   });
 
-  test('C13: whatever it is given, it reads the grammar or throws invalid', () => {
+  test('C13: whatever it is given, it reads the grammar or throws invalid', async () => {
     const words = [
       'a',
       'b.c',
@@ -102,7 +102,7 @@ describe('§5.1.1: filters', () => {
       ';',
       ' ',
     ];
-    fc.assert(
+    await fc.assert(
       fc.property(
         fc.array(fc.oneof(fc.constantFrom(...words), fc.string()), { maxLength: 12 }),
         (parts) => {
@@ -117,9 +117,9 @@ describe('§5.1.1: filters', () => {
     );
   });
 
-  test('any key and value that can be quoted come back as they are', () => {
+  test('any key and value that can be quoted come back as they are', async () => {
     const plain = fc.string({ minLength: 1 }).filter((text) => !/[`']/.test(text));
-    fc.assert(
+    await fc.assert(
       fc.property(plain, plain, (key, value) => {
         const clause = one(`tags.\`${key}\` = '${value}'`);
         expect(clause).toMatchObject({ key, operand: { kind: 'text', text: value } });
@@ -149,8 +149,8 @@ describe('orders', () => {
 describe('LIKE', () => {
   const letters = fc.string({ unit: fc.constantFrom('a', 'b', '%', '_', '\\', '.'), maxLength: 8 });
 
-  test('it is SQL’s: % any run, _ any one, nothing escapes', () => {
-    fc.assert(
+  test('it is SQL’s: % any run, _ any one, nothing escapes', async () => {
+    await fc.assert(
       fc.property(letters, letters, (text, pattern) => {
         const escaped = pattern
           .replace(/[\\.]/g, '\\$&')

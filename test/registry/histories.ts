@@ -136,6 +136,21 @@ export function registryHistories(options: {
       expect(new Set(ensured.map(({ model }) => model.id)).size).toBe(1);
     });
 
+    test('aliases, tags and versions that many set at once are all there', async () => {
+      const name = `m${count++}`;
+      await rival(0).createModel(call, name);
+      await rival(0).createVersion(call, { name, source: SOURCE });
+      await Promise.all(
+        Array.from({ length: 12 }, (_, i) => [
+          rival(i).setAlias(call, { name, alias: `a${i}`, version: 1 }),
+          rival(i + 1).setModelTag(call, name, `t${i}`, 'v'),
+          rival(i + 2).setVersionTag(call, name, 1, `t${i}`, 'v'),
+        ]).flat(),
+      );
+      const { model, latest } = await rival(0).getModel(call, name);
+      expect([model.aliases.size, model.tags.size, latest[0]?.tags.size]).toEqual([12, 12, 12]);
+    });
+
     test('F02: every history of an alias is that of one register', async () => {
       await fc.assert(
         fc.asyncProperty(wishes, async (clients) => {
