@@ -6,7 +6,7 @@ import { RunRef } from './model.ts';
 import type { PipelinesService } from './service.ts';
 
 /** A state of the machine as it is drawn: whether it ran, how it ended, and when. */
-export interface StateSeen {
+interface StateSeen {
   readonly name: string;
   readonly status: 'running' | 'succeeded' | 'failed';
   readonly enteredAt: number;
@@ -62,7 +62,7 @@ export function machineRoutes(pipelines: PipelinesService): Route[] {
 }
 
 /** Each state once, as it last was, in the order in which they were first entered. */
-export function statesSeen(events: readonly HistoryEvent[]): StateSeen[] {
+function statesSeen(events: readonly HistoryEvent[]): StateSeen[] {
   const byId = new Map(events.map((event) => [event.id, event]));
   const seen = new Map<string, StateSeen>();
   for (const event of events) {

@@ -15,7 +15,7 @@ import type {
 import type { Specs } from './specs.ts';
 import type { PipelinesStore } from './store.ts';
 
-export interface NewPipeline {
+interface NewPipeline {
   readonly name: string;
   readonly displayName: string;
   readonly description: string;

@@ -16,7 +16,7 @@ import { finishDag } from './tasks/dag.ts';
 import { finishTask } from './tasks/finish.ts';
 import { runTracking } from './tracked.ts';
 
-export type { NewRun, PipelinesService, RunsImage } from './service.ts';
+export type { PipelinesService } from './service.ts';
 
 export interface PipelinesParts {
   /** The tracking room's service: every run and step is an MLflow run too. */

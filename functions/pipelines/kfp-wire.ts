@@ -215,7 +215,7 @@ export const pipelineOut = (pipeline: Pipeline) =>
   });
 
 /** The IR alone, or beside its platform settings if it has any. */
-export const specOut = ({ pipeline, platform }: PipelineDocument) =>
+const specOut = ({ pipeline, platform }: PipelineDocument) =>
   platform === undefined ? pipeline : { pipeline_spec: pipeline, platform_spec: platform };
 
 export const versionOut = (version: Version, document?: PipelineDocument) =>

@@ -385,17 +385,22 @@ export function pipelinesService(
     };
   }
 
-  /** Throws `invalid`, naming the task and its image. */
+  /** What is said of several tasks is said once. Throws `invalid`, naming the task and its image. */
   function imageWarnings({ plan }: Compiled): string[] {
-    return plan.tasks.flatMap(({ id, container }) => {
+    const about = new Map<string, string[]>();
+    for (const { id, container } of plan.tasks) {
       const { image, command, args } = container;
       const verdict = runsImage(image === '' ? undefined : image, [...command, ...args]);
       if ('refused' in verdict)
         throw new Problem('invalid', `Invalid input error: task '${id}': ${verdict.refused}.`, {
           field: 'pipeline_spec',
         });
-      return verdict.warning ? [`task '${id}': ${verdict.warning}`] : [];
-    });
+      const { warning } = verdict;
+      if (warning) about.set(warning, [...(about.get(warning) ?? []), `'${id}'`]);
+    }
+    return [...about].map(
+      ([warning, ids]) => `${ids.length > 1 ? 'tasks' : 'task'} ${ids.join(', ')}: ${warning}`,
+    );
   }
 
   /** Steps that the machine left in the middle. */

@@ -24,7 +24,7 @@ export interface RunTracking {
   ): Promise<void>;
 }
 
-export interface TrackedRun {
+interface TrackedRun {
   /** 32 hex digits. */
   readonly runId: string;
   readonly experimentId: string;
@@ -34,7 +34,7 @@ export interface TrackedRun {
   readonly parentRunId?: string;
   readonly tags: Readonly<Record<string, string>>;
 }
-export interface TrackedValues {
+interface TrackedValues {
   readonly params?: Readonly<Record<string, string>>;
   readonly metrics?: Readonly<Record<string, number>>;
   readonly tags?: Readonly<Record<string, string>>;

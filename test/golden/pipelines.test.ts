@@ -17,7 +17,7 @@ const validate = createRequire(import.meta.url)('asl-validator') as (
 const text = (name: string) => readFileSync(join(import.meta.dirname, name), 'utf8');
 interface Recorded {
   readonly parameters: Record<string, Json>;
-  /** What the job of each task leaves. */
+  /** What the job of each task left when the kfp client ran it on a real server. */
   readonly steps: Record<string, Left>;
   /** What reached these tasks. */
   readonly inputs: Record<string, Record<string, Json>>;

@@ -22,7 +22,7 @@ export type Binding =
   | { readonly input: string; readonly otherwise?: Json }
   | { readonly task: string; readonly output: string; readonly otherwise?: Json };
 /** Which artifact: the one that this task puts out under this name. */
-export interface Source {
+interface Source {
   readonly task: string;
   readonly output: string;
 }
@@ -392,7 +392,7 @@ function checkConstant(binding: Binding, type: ParameterType, where: string): vo
 const MENTION = /\{\{\$\.inputs\.parameters\[(?:'([^']+)'|"([^"]+)")\]\}\}/g;
 
 /** The inputs that a constant's placeholders name. */
-export function mentioned(constant: Json): string[] {
+function mentioned(constant: Json): string[] {
   if (typeof constant === 'string')
     return [...constant.matchAll(MENTION)].map(([, single, double]) => single ?? double ?? '');
   if (typeof constant !== 'object' || constant === null) return [];

@@ -17,7 +17,7 @@ export interface ReadSpec {
 }
 
 /** More would need machines inside machines. Source: kfp.md section 2.2 item 7. */
-export const MAX_TASKS = 400;
+const MAX_TASKS = 400;
 const MAX_DEPTH = 16;
 
 /**

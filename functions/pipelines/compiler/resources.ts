@@ -12,9 +12,9 @@ export interface StepResources {
 }
 
 /** A task's environment may force a runner by this name: `set_env_variable('STILLFLOW_RUNNER', 'sagemaker')`. */
-export const RUNNER_VARIABLE = 'STILLFLOW_RUNNER';
+const RUNNER_VARIABLE = 'STILLFLOW_RUNNER';
 /** Likewise how long the step may take, in seconds. */
-export const DEADLINE_VARIABLE = 'STILLFLOW_DEADLINE_SECONDS';
+const DEADLINE_VARIABLE = 'STILLFLOW_DEADLINE_SECONDS';
 
 /** Source: Lambda quotas: 10,240 MB and with it 6 vCPUs, 900 seconds. */
 const LAMBDA = { cpus: 6, memoryBytes: 10_240 * 2 ** 20, deadlineSeconds: 900 } as const;

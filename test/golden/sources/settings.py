@@ -24,7 +24,7 @@ def show(names: List[str], prefix: str = "n", suffix: Optional[str] = None):
 
 @dsl.container_component
 def clean():
-    return dsl.ContainerSpec(image="busybox:1.36", command=["true"])
+    return dsl.ContainerSpec(image="busybox:1.36", command=["sh", "-c", "true"])
 
 
 @dsl.pipeline(name="settings")
