@@ -92,6 +92,9 @@ const textLong = (_key: string, value: unknown) =>
   typeof value === 'object' && value !== null && 'int64' in value
     ? BigInt(String(value.int64))
     : value;
+/** The reviver only where there is something to revive. */
+const fromText = (text: string) =>
+  text.includes('"int64"') ? JSON.parse(text, textLong) : JSON.parse(text);
 
 /** The document's items at `version`: the first always, of the others those that changed. */
 export function encodeDocument(
@@ -127,30 +130,52 @@ export function decodeDocument(items: readonly Item[]): RunDocument | undefined 
   if (!first) return undefined;
   const rest = items.filter(({ sk }) => sk.startsWith('DOC#'));
   rest.sort((a, b) => (a.sk < b.sk ? -1 : 1));
+  let attributes: Attributes | undefined;
   return {
     version: Number(first['version']),
-    attributes: JSON.parse(String(first['body']), textLong),
     parts: [first, ...rest].map(decodePart),
+    get attributes() {
+      attributes ??= fromText(String(first['body'])) as Attributes;
+      return attributes;
+    },
+    set attributes(changed) {
+      attributes = changed;
+    },
   };
 }
 
+/** Each kind is read when it is first asked for: a search over many runs looks at few of them. */
 function decodePart(item: Item): Part {
-  const part = emptyPart();
-  const metrics = item['metrics'];
+  let params: Part['params'] | undefined;
+  let tags: Part['tags'] | undefined;
+  let metrics: Part['metrics'] | undefined;
   const more = item['more'];
-  const read = typeof more === 'string' ? JSON.parse(more, textLong) : undefined;
+  const lists: Pick<Part, 'inputs' | 'modelInputs' | 'outputs'> =
+    typeof more === 'string' ? fromText(more) : { inputs: [], modelInputs: [], outputs: [] };
   return {
-    ...part,
-    params: unpaired(item['params']),
-    tags: unpaired(item['tags']),
-    metrics:
-      metrics instanceof Uint8Array
-        ? new Map(decodeBlock(metrics).map((metric) => [metric.key, metric]))
-        : part.metrics,
-    ...read,
+    get params() {
+      params ??= unpaired(item['params']);
+      return params;
+    },
+    get tags() {
+      tags ??= unpaired(item['tags']);
+      return tags;
+    },
+    get metrics() {
+      metrics ??= latestIn(item['metrics']);
+      return metrics;
+    },
+    ...lists,
     bytes: -1,
     dirty: false,
   };
+}
+
+function latestIn(block: unknown): Part['metrics'] {
+  const latest: Part['metrics'] = new Map();
+  if (block instanceof Uint8Array)
+    for (const metric of decodeBlock(block)) latest.set(metric.key, metric);
+  return latest;
 }
 
 // ---------------------------------------------------------------- edits

@@ -45,15 +45,27 @@ export function candidateOf(
   document: RunDocument,
   unfolded: readonly Metric[],
 ): Candidate & { document: RunDocument } {
+  let metrics: ReadonlyMap<string, Metric> | undefined;
   return {
     id,
     lifecycle,
     document,
-    attributes: document.attributes,
-    params: joined(document, 'params'),
-    tags: joined(document, 'tags'),
-    metrics: latestOf(document, unfolded),
-    inputs: document.parts.flatMap(({ inputs }) => inputs),
+    get attributes() {
+      return document.attributes;
+    },
+    get params() {
+      return joined(document, 'params');
+    },
+    get tags() {
+      return joined(document, 'tags');
+    },
+    get metrics() {
+      metrics ??= latestOf(document, unfolded);
+      return metrics;
+    },
+    get inputs() {
+      return document.parts.flatMap(({ inputs }) => inputs);
+    },
   };
 }
 
