@@ -22,16 +22,16 @@ function run(command: string, args: readonly string[]): Promise<void> {
   });
 }
 
-/** Debian's, by its own package manager: as root, or by sudo. */
-async function chromium(): Promise<void> {
-  if (existsSync(CHROMIUM)) return;
+/** Debian's packages, by its own package manager: as root, or by sudo. */
+async function debian(program: string, name: string): Promise<void> {
+  if (existsSync(program)) return;
   const root = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   const apt = (...args: string[]) => {
     const [command = 'apt-get', ...rest] = [...root, 'apt-get', ...args];
     return run(command, rest);
   };
   await apt('update', '-qq');
-  await apt('install', '-y', '-qq', '--no-install-recommends', 'chromium');
+  await apt('install', '-y', '-qq', '--no-install-recommends', name);
 }
 
 const python = pythonVenvs({
@@ -42,7 +42,8 @@ const python = pythonVenvs({
 });
 
 const parts: Record<string, () => Promise<unknown>> = {
-  chromium,
+  chromium: () => debian(CHROMIUM, 'chromium'),
+  strace: () => debian('/usr/bin/strace', 'strace'),
   steps: () => python.interpreter(),
   layers: () => run('npm', ['run', '-s', 'layers']),
   ...Object.fromEntries(
