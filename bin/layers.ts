@@ -15,6 +15,7 @@ import {
   LEFT_OUT,
   layerFolder,
   layerLock,
+  normal,
   PYTHON,
   sizeBelow,
 } from '../lib/layers.ts';
@@ -52,8 +53,17 @@ function install(lock: string, target: string): void {
   const done = spawnSync(
     'python3',
     [
-      ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-compile'],
+      ...[
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--disable-pip-version-check',
+        '--no-compile',
+        '--root-user-action=ignore',
+      ],
       ...['--require-hashes', '--no-deps', '--only-binary=:all:', '--target', target],
+      '--ignore-requires-python', // the lock's markers were held against the Lambda's Python already,
       ...['--implementation', 'cp', '--python-version', PYTHON.version],
       ...[...platforms, `manylinux2014_${PYTHON.machine}`].flatMap((name) => ['--platform', name]),
       ...['--requirement', lock],
@@ -77,14 +87,16 @@ function trim(folder: string): void {
 
 /** Each package finds what it always needs, but for what was left out on purpose. */
 function checkWhole(python: string): void {
-  const norm = (name: string) => name.toLowerCase().replace(/[._]/g, '-');
   const kept = readdirSync(python).filter((name) => name.endsWith('.dist-info'));
-  const have = new Set([...LEFT_OUT, ...kept.map((name) => norm(name.replace(/-[^-]+$/, '')))]);
+  const have = new Set([
+    ...LEFT_OUT,
+    ...kept.map((name) => normal(name.replace(/-[^-]+\.dist-info$/, ''))),
+  ]);
   for (const name of kept)
     for (const [, needed] of readFileSync(join(python, name, 'METADATA'), 'utf8').matchAll(
       /^Requires-Dist: ([\w.-]+)[^;\n]*$/gm,
     ))
-      if (needed && !have.has(norm(needed)))
+      if (needed && !have.has(normal(needed)))
         throw new Error(`${name} needs ${needed}, which the layer lacks`);
 }
 

@@ -1,0 +1,99 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { bundle, ROOT } from '../../lib/bundle.ts';
+import { readRooms, usesOf } from '../../lib/rooms.ts';
+
+const rooms = Object.keys(readRooms().rooms);
+const entries = [
+  ...rooms.map((room) => `functions/${room}/handler.ts`),
+  ...['authorizer', 'relay', 'compactor', 'ended', 'arrived'].map(
+    (name) => `functions/handlers/${name}.ts`,
+  ),
+];
+const packagesOf = (entry: string, start = false) => {
+  const { metafile } = bundle(entry);
+  const outputs = Object.entries(metafile.outputs).filter(
+    ([path]) => !start || path.endsWith('index.mjs'),
+  );
+  return new Set(
+    outputs.flatMap(([, { inputs }]) =>
+      Object.keys(inputs).flatMap(
+        (path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules)/.exec(path)?.[1] ?? [],
+      ),
+    ),
+  );
+};
+
+/** Bytes at a cold start, minified, and gzipped, for tracking and registry. Source: performance.md section 4.2. */
+const SPEC = { bytes: 550_000, zipped: 170_000 } as const;
+const HELD_TO_SPEC = ['functions/tracking/handler.ts', 'functions/registry/handler.ts'];
+/**
+ * Where the spec is missed today: the gzipped bytes that were measured, rounded up. The registry carries the whole
+ * tracking room, since wire.ts builds it on `groundRooms`. May only shrink; taken away once the spec holds.
+ */
+const OVER_SPEC: Record<string, number> = { 'functions/registry/handler.ts': 179_500 };
+/** No figure of the spec: what the other entries weigh today and a bit, so that growth is noticed. */
+const NO_MORE_THAN = { bytes: 1_050_000, zipped: 335_000 } as const;
+
+test.each(entries)('%s keeps its budget and knows only the clients of its room', (entry) => {
+  const { startBytes, startGzipBytes } = bundle(entry);
+  const { bytes, zipped } = HELD_TO_SPEC.includes(entry) ? SPEC : NO_MORE_THAN;
+  expect(startBytes).toBeLessThanOrEqual(bytes);
+  expect(startGzipBytes).toBeLessThanOrEqual(OVER_SPEC[entry] ?? zipped);
+  const packages = packagesOf(entry);
+  const room = /functions\/(\w+)\/handler/.exec(entry)?.[1];
+  const uses = room ? usesOf(room) : [];
+  const has = (name: string) => packages.has(`@aws-sdk/${name}`);
+  expect(has('client-sagemaker'), 'SageMaker').toBe(
+    uses.includes('jobs') || uses.includes('endpoints'),
+  );
+  expect(has('client-sfn'), 'Step Functions').toBe(uses.includes('machines'));
+  for (const never of ['aws-cdk-lib', 'lmdb', 'jsonata', 'vitest', 'playwright-core'])
+    expect(packages.has(never), never).toBe(false);
+});
+
+test('zod comes without its locales', () => {
+  for (const entry of entries) {
+    const locales = Object.keys(bundle(entry).metafile.inputs).filter((path) =>
+      /zod\/.*locales\/(?!en|index)/.test(path),
+    );
+    const kept = Object.values(bundle(entry).metafile.outputs).flatMap(({ inputs }) =>
+      locales.filter((path) => (inputs[path]?.bytesInOutput ?? 0) > 0),
+    );
+    expect(kept, entry).toEqual([]);
+  }
+  const sources = readdirSync(join(ROOT, 'functions'), {
+    recursive: true,
+    encoding: 'utf8',
+  }).filter((path) => path.endsWith('.ts'));
+  const wrong = sources.filter((path) =>
+    /import\s*\{[^}]*\bz\b[^}]*\}\s*from 'zod'/.test(
+      readFileSync(join(ROOT, 'functions', path), 'utf8'),
+    ),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test('S3 is loaded on first use where a room mostly moves no bytes', () => {
+  for (const room of ['tracking', 'registry', 'triggers', 'loops'])
+    expect(packagesOf(`functions/${room}/handler.ts`, true).has('@aws-sdk/client-s3'), room).toBe(
+      false,
+    );
+});
+
+test('an entry stays under 15 lines', () => {
+  for (const entry of entries.filter((path) => path.endsWith('handler.ts')))
+    expect(
+      readFileSync(join(ROOT, entry), 'utf8').trimEnd().split('\n').length,
+      entry,
+    ).toBeLessThan(15);
+});
+
+test('what misses the spec is listed only while it does', () => {
+  for (const entry of Object.keys(OVER_SPEC))
+    expect(
+      bundle(entry).startGzipBytes,
+      `${entry} holds the spec: take it off the list`,
+    ).toBeGreaterThan(SPEC.zipped);
+});
