@@ -33,7 +33,7 @@ export const experimentKey = keys.experiment;
 /** Below the table's 400 KB, with room for the rest of the record. */
 const MAX_TAG_BYTES = 350 * 1024;
 
-export function encodeExperiment(experiment: Experiment): Item {
+function encodeExperiment(experiment: Experiment): Item {
   const { id, name, artifactRoot, lifecycle, createdAt, updatedAt, shards, version } = experiment;
   const tags = JSON.stringify([...experiment.tags]);
   if (Buffer.byteLength(tags) > MAX_TAG_BYTES)
@@ -65,8 +65,6 @@ export function decodeExperiment(item: Item): Experiment {
     tags: new Map(JSON.parse(String(item['tags']))),
   };
 }
-
-export type ExperimentStore = ReturnType<typeof experimentStore>;
 
 /** Experiments: a record each, a reservation of each name, a list, and the counter that gives the ids. */
 export function experimentStore(

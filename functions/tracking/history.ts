@@ -4,7 +4,7 @@ import { byTime, type Long, type Metric, type RunId } from './model.ts';
 import type { TrackingStore } from './store.ts';
 
 /** Points in order of time, each once: a repeated batch and a fold that was repeated leave exact duplicates. */
-export function inOrder(points: readonly Metric[]): Metric[] {
+function inOrder(points: readonly Metric[]): Metric[] {
   const sorted = [...points].sort(byTime);
   return sorted.filter((point, i) => {
     const before = sorted[i - 1];

@@ -65,7 +65,7 @@ function checkUnique(params: readonly Param[]) {
 }
 
 /** `['a', 'b']`, as a message of stock's shows a list of texts. */
-export const pythonList = (texts: readonly string[]) =>
+const pythonList = (texts: readonly string[]) =>
   `[${texts.map((text) => pythonText(text)).join(', ')}]`;
 export const pythonText = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`;
 

@@ -9,7 +9,7 @@ export interface ArtifactAbilities {
 }
 
 /** The client sends spans to /v1/traces only from 3.4 on. Source: mlflow.md section 1. */
-export const MLFLOW_VERSION = '3.17.2';
+const MLFLOW_VERSION = '3.17.2';
 
 const limits = { bodyBytes: 0, timeoutSeconds: 5 };
 const open = { input: mlflowMessage({}), output: z.unknown(), limits, open: true };

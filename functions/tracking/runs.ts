@@ -5,6 +5,7 @@ import { Problem } from '../kernel/problem.ts';
 import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
+import { datasetStore } from './datasets.store.ts';
 import {
   addInput,
   addModelInput,
@@ -76,6 +77,7 @@ export function runsService(
 ) {
   const { world } = platform;
   const store = trackingStore(platform);
+  const datasetRows = datasetStore(platform);
   const settle = settler(world);
   const history = metricHistory(store, pages);
 
@@ -100,7 +102,7 @@ export function runsService(
   }
 
   async function alone(call: Call, candidate: Parameters<typeof completeRuns>[2][number]) {
-    const [run] = await completeRuns(store, call, [candidate]);
+    const [run] = await completeRuns(datasetRows, call, [candidate]);
     return run ?? raise(noRun(candidate.id));
   }
 
@@ -257,7 +259,7 @@ export function runsService(
         dataset,
         context: tags.find(({ key }) => key === DATASET_CONTEXT_TAG)?.value ?? '',
       }));
-      await store.keepDatasets(call, standing.head.experimentId, kept);
+      await datasetRows.keepDatasets(call, standing.head.experimentId, kept);
       await edit(call, runId, (document) => {
         for (const { dataset, tags } of datasets)
           addInput(document, { name: dataset.name, digest: dataset.digest, tags });
@@ -281,7 +283,7 @@ export function runsService(
       const ids = [...new Set(asked.experimentIds)];
       const experiments = await Promise.all(ids.map((id) => unlessMissing(experimentOf(call, id))));
       const known = experiments.filter((experiment) => experiment !== undefined);
-      return searchRuns(store, pages, call, known, asked);
+      return searchRuns(store, datasetRows, pages, call, known, asked);
     },
 
     history: history.page,
@@ -291,7 +293,7 @@ export function runsService(
     async datasetSummaries(call: Call, ids: readonly ExperimentId[]): Promise<DatasetSummary[]> {
       const found = await Promise.all(
         ids.map(async (experimentId) =>
-          (await store.readContexts(call, experimentId, MAX_SUMMARIES)).map((summary) => ({
+          (await datasetRows.readContexts(call, experimentId, MAX_SUMMARIES)).map((summary) => ({
             experimentId,
             ...summary,
           })),

@@ -1,5 +1,6 @@
 import type { Call } from '../kernel/call.ts';
 import type { Page, Pages } from '../kernel/page.ts';
+import type { DatasetStore } from './datasets.store.ts';
 import { joined, type RunDocument } from './document.ts';
 import { afterPosition, type Candidate, pageOf, readRunQuery } from './filter.ts';
 import {
@@ -25,10 +26,7 @@ export interface RunSearch {
 }
 
 /** The latest value of each key: the document's, with the points of the log laid over. */
-export function latestOf(
-  document: RunDocument,
-  unfolded: readonly Metric[],
-): ReadonlyMap<string, Metric> {
+function latestOf(document: RunDocument, unfolded: readonly Metric[]): ReadonlyMap<string, Metric> {
   const held = joined(document, 'metrics');
   if (unfolded.length === 0) return held;
   const latest = new Map(held);
@@ -71,7 +69,7 @@ export function candidateOf(
 
 /** Candidates as runs, with the datasets that they name: one request a hundred datasets. */
 export async function completeRuns(
-  store: TrackingStore,
+  datasetRows: DatasetStore,
   call: Call,
   candidates: readonly (Candidate & { document: RunDocument })[],
 ): Promise<Run[]> {
@@ -79,7 +77,7 @@ export async function completeRuns(
     inputs.map(({ name, digest }) => ({ exp: attributes.experimentId, name, digest })),
   );
   const datasets = wanted.length
-    ? await store.readDatasets(call, wanted)
+    ? await datasetRows.readDatasets(call, wanted)
     : new Map<string, Dataset>();
   return candidates.map(
     ({ id, lifecycle, document, attributes, params, tags, metrics, inputs }) => ({
@@ -91,7 +89,7 @@ export async function completeRuns(
       metrics: [...metrics.values()],
       inputs: inputs.flatMap((input) => {
         const dataset = datasets.get(
-          store.datasetId(attributes.experimentId, input.name, input.digest),
+          datasetRows.datasetId(attributes.experimentId, input.name, input.digest),
         );
         return dataset ? [{ dataset, tags: input.tags }] : [];
       }),
@@ -108,6 +106,7 @@ export async function completeRuns(
  */
 export async function searchRuns(
   store: TrackingStore,
+  datasetRows: DatasetStore,
   pages: Pages,
   call: Call,
   experiments: readonly Experiment[],
@@ -145,6 +144,6 @@ export async function searchRuns(
     if (query.matches(candidate) && afterPosition(query, candidate, after)) found.push(candidate);
   }
   const { items, last } = pageOf(query, found, maxResults);
-  const runs = await completeRuns(store, call, items as typeof found);
+  const runs = await completeRuns(datasetRows, call, items as typeof found);
   return last ? { items: runs, next: pages.seal(call, bound, last) } : { items: runs };
 }

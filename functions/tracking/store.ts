@@ -8,7 +8,6 @@ import {
   type Platform,
   queryAll,
   Refused,
-  type Table,
   type Write,
 } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
@@ -23,7 +22,8 @@ import {
   type RunDocument,
 } from './document.ts';
 import { decodeExperiment, experimentKey } from './experiments.store.ts';
-import type { Dataset, Experiment, ExperimentId, Lifecycle, Metric, RunId } from './model.ts';
+import type { Experiment, ExperimentId, Lifecycle, Metric, RunId } from './model.ts';
+import { BLOCK_BYTES, getAll, wholeOf } from './reading.ts';
 
 /**
  * Runs, as docs/decisions/001-tracking-layout.md lays them out:
@@ -53,18 +53,7 @@ const keys = {
     pk: `R#${run}`,
     sk: `PAST#${String(version).padStart(10, '0')}#${String(index).padStart(3, '0')}`,
   }),
-  dataset: (exp: ExperimentId, name: string, digest: string): Key => ({
-    pk: `D#${exp}`,
-    sk: `S#${digestOf(name, digest)}`,
-  }),
-  context: (exp: ExperimentId, name: string, digest: string, context: string): Key => ({
-    pk: `D#${exp}`,
-    sk: `C#${digestOf(name, digest, context)}`,
-  }),
 };
-
-const digestOf = (...parts: string[]) =>
-  createHash('sha256').update(JSON.stringify(parts)).digest('hex');
 
 /** A run's log partition; it never changes. */
 export interface Shelf {
@@ -108,8 +97,6 @@ interface Place {
   readonly folded: number;
 }
 
-/** From here on bytes go to Blobs, with a pointer item. */
-const BLOCK_BYTES = 300 * 1024;
 /** Facts about runs that never change: a bounded memory of where each stands. */
 const REMEMBERED = 20_000;
 
@@ -480,77 +467,7 @@ export function trackingStore({
           entries.slice(at, at + 90).map(({ key }) => ({ remove: key })),
         );
     },
-
-    // ------------------------------------------------------------ datasets
-
-    /** Keeps each dataset once an experiment, and each context it was read in. */
-    async keepDatasets(
-      call: Call,
-      exp: ExperimentId,
-      datasets: readonly { dataset: Dataset; context: string }[],
-    ): Promise<void> {
-      const wanted = datasets.flatMap(({ dataset: { name, digest }, context }) => [
-        keys.dataset(exp, name, digest),
-        keys.context(exp, name, digest, context),
-      ]);
-      const there = new Set((await getAll(table, call, unique(wanted))).map(({ sk }) => sk));
-      for (const { dataset, context } of datasets) {
-        const { name, digest } = dataset;
-        const row = keys.dataset(exp, name, digest);
-        const use = keys.context(exp, name, digest, context);
-        const writes: Write[] = [];
-        if (!there.has(row.sk)) writes.push({ put: await datasetItem(call, row, dataset) });
-        if (!there.has(use.sk)) writes.push({ put: { ...use, name, digest, context } });
-        there.add(row.sk).add(use.sk);
-        if (writes.length) await table.commit(call, writes);
-      }
-    },
-
-    /** By name and digest: `datasetId` makes the map's key. */
-    async readDatasets(
-      call: Call,
-      wanted: readonly { exp: ExperimentId; name: string; digest: string }[],
-    ): Promise<Map<string, Dataset>> {
-      const rows = unique(wanted.map(({ exp, name, digest }) => keys.dataset(exp, name, digest)));
-      const found = new Map<string, Dataset>();
-      for (const item of await getAll(table, call, rows)) {
-        const body =
-          typeof item['blob'] === 'string'
-            ? await textAt(call, item['blob'])
-            : String(item['body']);
-        found.set(`${item.pk} ${item.sk}`, JSON.parse(body));
-      }
-      return found;
-    },
-
-    datasetId(exp: ExperimentId, name: string, digest: string): string {
-      const { pk, sk } = keys.dataset(exp, name, digest);
-      return `${pk} ${sk}`;
-    },
-
-    async readContexts(call: Call, exp: ExperimentId, limit: number) {
-      const { items } = await table.query(call, { pk: `D#${exp}`, prefix: 'C#', limit });
-      return items.map((item) => ({
-        name: String(item['name']),
-        digest: String(item['digest']),
-        context: String(item['context']),
-      }));
-    },
   };
-
-  async function datasetItem(call: Call, key: Key, dataset: Dataset): Promise<Item> {
-    const body = JSON.stringify(dataset);
-    if (Buffer.byteLength(body) <= BLOCK_BYTES) return { ...key, body };
-    const blob = `tracking/datasets/${key.pk.slice(2)}/${key.sk.slice(2)}.json`;
-    await blobs.put(call, blob, Buffer.from(body));
-    return { ...key, blob };
-  }
-
-  async function textAt(call: Call, path: string): Promise<string> {
-    const blob = await blobs.get(call, path);
-    if (!blob) throw new Error(`the dataset at ${path} is gone`);
-    return Buffer.from(await wholeOf(blob.body)).toString();
-  }
 }
 
 /** What an edit commits beside the document. */
@@ -568,18 +485,3 @@ export interface LoggedBatch {
 
 const shardOf = (runId: string, shards: number) =>
   shards === 1 ? 0 : (createHash('sha256').update(runId).digest()[0] ?? 0) % shards;
-
-async function wholeOf(body: ReadableStream<Uint8Array>): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(body).arrayBuffer());
-}
-
-async function getAll(table: Table, call: Call, wanted: readonly Key[]): Promise<Item[]> {
-  const found: Item[] = [];
-  for (let at = 0; at < wanted.length; at += 1000)
-    found.push(...(await table.getMany(call, wanted.slice(at, at + 1000))));
-  return found;
-}
-
-const unique = (wanted: readonly Key[]) => [
-  ...new Map(wanted.map((key) => [`${key.pk} ${key.sk}`, key])).values(),
-];

@@ -47,24 +47,27 @@ type Fields = Record<string, unknown>;
  * section 2). `read` gives one element, or refuses naming its field.
  */
 function hotArray<T>(read: (fields: Fields, at: number, refuse: Refuse) => T) {
-  return z.unknown().optional().transform((value, context): readonly T[] => {
-    if (value === undefined || value === null) return [];
-    const issue: Refuse = (path, message) => {
-      context.addIssue({ code: 'custom', path, message, input: value });
-      throw REFUSED;
-    };
-    try {
-      if (!Array.isArray(value)) return issue([], 'must be a list');
-      return value.map((element, at) => {
-        if (typeof element !== 'object' || element === null || Array.isArray(element))
-          return issue([at], 'must be an object');
-        return read(element, at, issue);
-      });
-    } catch (error) {
-      if (error !== REFUSED) throw error;
-      return z.NEVER;
-    }
-  });
+  return z
+    .unknown()
+    .optional()
+    .transform((value, context): readonly T[] => {
+      if (value === undefined || value === null) return [];
+      const issue: Refuse = (path, message) => {
+        context.addIssue({ code: 'custom', path, message, input: value });
+        throw REFUSED;
+      };
+      try {
+        if (!Array.isArray(value)) return issue([], 'must be a list');
+        return value.map((element, at) => {
+          if (typeof element !== 'object' || element === null || Array.isArray(element))
+            return issue([at], 'must be an object');
+          return read(element, at, issue);
+        });
+      } catch (error) {
+        if (error !== REFUSED) throw error;
+        return z.NEVER;
+      }
+    });
 }
 const REFUSED = new Error('refused');
 
@@ -194,7 +197,7 @@ const unlessEmpty = <K extends string, T>(name: K, list: readonly T[]) =>
  * NaN as the word, the infinities as the largest doubles: what stock's SQL store gives back.
  * Source: mlflow.md section 5.3 item 3.
  */
-export function valueOnWire(value: number): number | 'NaN' {
+function valueOnWire(value: number): number | 'NaN' {
   if (Number.isNaN(value)) return 'NaN';
   if (value === Number.POSITIVE_INFINITY) return Number.MAX_VALUE;
   return value === Number.NEGATIVE_INFINITY ? -Number.MAX_VALUE : value;
