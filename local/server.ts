@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
+import { refusedDots } from '../functions/protocols/dots.ts';
 
 export interface Listening {
   /** `http://127.0.0.1:5000`. */
@@ -22,7 +23,12 @@ type Fetch = (request: Request) => Response | Promise<Response>;
 export function listen(fetch: Fetch, host: string, port: number): Promise<Listening> {
   return new Promise((resolve, reject) => {
     const server = serve(
-      { fetch, hostname: host, port, overrideGlobalObjects: false },
+      {
+        fetch: (request, { incoming }) => refusedDots(incoming.url ?? '') ?? fetch(request),
+        hostname: host,
+        port,
+        overrideGlobalObjects: false,
+      },
       (address: AddressInfo) => {
         const shown = host.includes(':') ? `[${host}]` : host;
         resolve({

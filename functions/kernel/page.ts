@@ -40,7 +40,7 @@ export function pages(key: Uint8Array): Pages {
       );
       if (token.length > MAX_TOKEN || !/^[\w-]+$/.test(token)) throw refused;
       const bytes = Buffer.from(token, 'base64url');
-      if (bytes.length < 18) throw refused;
+      if (bytes.length < 17) throw refused;
       const text = bytes.subarray(16).toString();
       if (!timingSafeEqual(bytes.subarray(0, 16), sign(call, query, text))) throw refused;
       return JSON.parse(text);
