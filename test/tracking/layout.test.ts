@@ -70,6 +70,28 @@ test('a bucket a minute loses a point that lands after the fold closed its minut
   expect((await subject.get(call, RUN)).latest.get('a')?.value).toBe(1);
 });
 
+test('a history that a whole fold overtakes between its two reads lacks nothing', async () => {
+  const call = testCall({ workspace: workspace() });
+  const subject = product({ table, blobs, world });
+  await subject.create(call, RUN);
+  await subject.log(call, RUN, [point(1)]);
+  let queries = 0;
+  const overtaken = product({
+    blobs,
+    world,
+    table: {
+      ...table,
+      async query(...args) {
+        const found = await table.query(...args);
+        if (queries++ === 0) await subject.fold(call, RUN);
+        return found;
+      },
+    },
+  });
+  expect(await overtaken.history(call, RUN, 'a')).toEqual([point(1)]);
+  expect(queries).toBeGreaterThan(1);
+});
+
 /** Requests a layout makes: 300 runs of which `live` have ten batches over five minutes that nobody folded yet. */
 async function count(open: OpenSubject, live: number) {
   const counting = counted(table);
