@@ -1,8 +1,15 @@
 #!/usr/bin/env node
-import { enableCompileCache } from 'node:module';
+import * as nodeModule from 'node:module';
 import { defineCommand, runMain } from 'citty';
 
-enableCompileCache();
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 13)) {
+  process.stderr.write(
+    `stillflow: Node ${process.versions.node} is too old; install Node 22.13 or newer (nodejs.org), or run the repository by its npm scripts\n`,
+  );
+  process.exit(1);
+}
+nodeModule.enableCompileCache();
 
 const data = {
   type: 'string',
