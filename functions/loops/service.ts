@@ -4,6 +4,7 @@ import type { Json } from '../kernel/json.ts';
 import type { Page, Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUlid, type World } from '../kernel/world.ts';
+import { reasonOf } from '../platform/failure.ts';
 import type { Machines } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import type { RunSeen, Runs } from '../triggers/runs.ts';
@@ -266,7 +267,7 @@ export function loopService(parts: LoopParts) {
       await settle(call, subject(id), async () => {
         const before = await store.find(call, id);
         if (before?.state !== 'running') return;
-        const reason = (cause || error || `the execution ended ${state}`).slice(0, 1000);
+        const reason = said(error, cause, `the execution ended ${state}`);
         const { after, event } = ended(before, 'failed', {
           ...before.decision,
           outcome: 'refused',
@@ -278,6 +279,13 @@ export function loopService(parts: LoopParts) {
   };
 }
 export type LoopService = ReturnType<typeof loopService>;
+
+const said = (
+  error: string | null | undefined,
+  cause: string | null | undefined,
+  otherwise: string,
+) =>
+  (reasonOf({ error: error ?? undefined, cause: cause ?? undefined }) ?? otherwise).slice(0, 1000);
 
 const startedEvent = ({ id, rule, cause, pipeline, gate }: RetrainingRecord): Event => ({
   type: 'loops.retraining.started',

@@ -2,6 +2,7 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUuid } from '../kernel/world.ts';
+import { reasonOf } from '../platform/failure.ts';
 import type { HistoryEvent, MachineState, Platform } from '../platform/ports.ts';
 import { type Catalog, catalogOf } from './catalog.ts';
 import type { Compiled } from './compiler/compile.ts';
@@ -276,13 +277,14 @@ export function pipelinesService(
       if (!before || before.attempt !== attempt || ended === 'RUNNING') return;
       const expected = isFinal(before.state) ? before.state : finalState(before, ended);
       const at = before.finishedAt ?? world.now();
-      if (!isFinal(before.state)) await endTasks(call, before, ended, cause);
+      const why = reasonOf({ cause });
+      if (!isFinal(before.state)) await endTasks(call, before, ended, why);
       // The MLflow side first, so that who waits for the run finds its other half ended too.
       await tracking.end(call, trackedRunId(id), statusOf(expected), at);
       const run = await store.changeRun(call, id, (now) => {
         if (now.attempt !== attempt || isFinal(now.state)) return undefined;
         const state = finalState(now, ended);
-        const error = state === 'FAILED' ? (cause ?? `The machine ended ${ended}.`) : undefined;
+        const error = state === 'FAILED' ? (why ?? `The machine ended ${ended}.`) : undefined;
         const record = { ...moved(now, state, error), finishedAt: at };
         return { record, event: about(`pipelines.run.${FINAL_VERBS[state]}`, record) };
       });
@@ -404,14 +406,14 @@ export function pipelinesService(
   }
 
   /** Steps that the machine left in the middle. */
-  async function endTasks(call: Call, run: Run, ended: MachineState, cause: string | undefined) {
+  async function endTasks(call: Call, run: Run, ended: MachineState, why: string | undefined) {
     const state = finalState(run, ended) === 'FAILED' ? 'FAILED' : 'CANCELED';
     for (const task of await store.listTasks(call, run.id)) {
       if (task.state !== 'RUNNING' || task.attempt !== run.attempt) continue;
       for (const name of task.jobs)
         if (await jobs.describe(call, name)) await jobs.stop(call, name);
       const at = world.now();
-      const error = state === 'FAILED' ? (cause ?? `The machine ended ${ended}.`) : undefined;
+      const error = state === 'FAILED' ? (why ?? `The machine ended ${ended}.`) : undefined;
       const record: TaskRecord = {
         ...task,
         state,

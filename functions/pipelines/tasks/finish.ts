@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
+import { reasonOf } from '../../platform/failure.ts';
 import type { PlannedTask } from '../compiler/plan.ts';
 import { typeOf } from '../compiler/read.ts';
 import { mismatch } from '../compiler/values.ts';
@@ -108,8 +109,7 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
     const why =
       (result?.state === 'failed' && result.error) ||
       job?.failure ||
-      ended.cause ||
-      ended.error ||
+      reasonOf(ended) ||
       'The job ended without leaving a result.';
     return { error: why.slice(0, MAX_ERROR) };
   }
