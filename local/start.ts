@@ -10,6 +10,7 @@ import { guard } from './guard.ts';
 import { takeLock } from './lock.ts';
 import { openPlatform } from './platform.ts';
 import { listen, PortBusy } from './server.ts';
+import { webRoutes } from './web.ts';
 
 export interface StartOptions {
   readonly host: string;
@@ -60,7 +61,7 @@ export async function start(options: StartOptions): Promise<Started> {
       () => listening.close(),
     );
     const app = buildApp(platform, platform.steps);
-    const server = mount(app.routes, await hallwayOf(app, data, options));
+    const server = mount([...app.routes, ...webRoutes()], await hallwayOf(app, data, options));
     undo.splice(1, 0, () => rmSync(join(data, OPERATOR_FILE), { force: true }));
     answer = (request) =>
       request.url.includes('/blobs/') ? serveBlob(request) : server.fetch(request);

@@ -1,0 +1,51 @@
+import type { HistoryEvent } from './ports.ts';
+
+/** A state of the machine as it is drawn: whether it ran, how it ended, and when. */
+export interface StateSeen {
+  readonly name: string;
+  readonly status: 'running' | 'succeeded' | 'failed';
+  readonly enteredAt: number;
+  readonly exitedAt?: number;
+}
+
+/** Each state once, as it last was, in the order in which they were first entered. */
+export function statesSeen(events: readonly HistoryEvent[]): StateSeen[] {
+  const byId = new Map(events.map((event) => [event.id, event]));
+  const seen = new Map<string, StateSeen>();
+  for (const event of events) {
+    if (event.type.endsWith('StateEntered')) {
+      const name = nameOf(event);
+      if (name) seen.set(name, { name, status: 'running', enteredAt: event.timestamp });
+      continue;
+    }
+    const failed = /(Failed|TimedOut|Aborted)$/.test(event.type);
+    if (!failed && !event.type.endsWith('StateExited')) continue;
+    const name = nameOf(event) ?? enteredBy(event, byId);
+    const state = name === undefined ? undefined : seen.get(name);
+    if (!state) continue;
+    const status = failed || state.status === 'failed' ? 'failed' : 'succeeded';
+    seen.set(state.name, { ...state, status, exitedAt: event.timestamp });
+  }
+  return [...seen.values()];
+}
+
+const nameOf = (event: HistoryEvent): string | undefined =>
+  /State(Entered|Exited)$/.test(event.type) && typeof event.details['name'] === 'string'
+    ? event.details['name']
+    : undefined;
+
+/** The state in which something failed: the last one entered before it in its own branch. */
+function enteredBy(
+  event: HistoryEvent,
+  byId: ReadonlyMap<number, HistoryEvent>,
+): string | undefined {
+  for (
+    let before = byId.get(event.previousEventId);
+    before;
+    before = byId.get(before.previousEventId)
+  ) {
+    if (before.type.endsWith('StateExited')) return undefined;
+    if (before.type.endsWith('StateEntered')) return nameOf(before);
+  }
+  return undefined;
+}
