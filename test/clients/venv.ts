@@ -9,18 +9,21 @@ const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
 const ENOUGH = 64 * 1024 * 1024;
 
+/** The Python of one client family, `test/clients/<family>/requirements.lock` installed. */
+export const clientPython = (family: string): Promise<string> =>
+  lockedPython(family, join(root, 'test/clients', family, 'requirements.lock'));
+
 /**
- * The Python of one client family, `test/clients/<family>/requirements.lock` installed with its hashes. Made once
- * under `.venvs`, named by the Python and the lock, and moved into place whole.
+ * A Python with a lock installed with its hashes. Made once under `.venvs`, named by the Python and the lock, and
+ * moved into place whole.
  */
-export async function clientPython(family: string): Promise<string> {
-  const lock = join(root, 'test/clients', family, 'requirements.lock');
+export async function lockedPython(name: string, lock: string): Promise<string> {
   const { stdout: version } = await run('python3', ['--version']);
   const key = createHash('sha256')
     .update(version)
     .update(await readFile(lock))
     .digest('hex');
-  const folder = join(root, '.venvs', `${family}-${key.slice(0, 12)}`);
+  const folder = join(root, '.venvs', `${name}-${key.slice(0, 12)}`);
   const python = join(folder, 'bin/python3');
   if (existsSync(python)) return python;
   await mkdir(join(root, '.venvs'), { recursive: true });
