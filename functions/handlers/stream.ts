@@ -11,7 +11,9 @@ interface Runtime {
 
 /** A handler whose answer leaves as it comes. It cuts the stream when the source fails: a short answer must not look whole. */
 export function streamed(answer: (event: GatewayEvent) => Promise<Response>) {
-  const runtime = (globalThis as { awslambda?: Runtime }).awslambda;
+  const { awslambda } = globalThis as { awslambda?: Partial<Runtime> };
+  // The SDK makes an empty one where there is none, so its presence says nothing.
+  const runtime = awslambda?.streamifyResponse ? (awslambda as Runtime) : undefined;
   const handler = async (event: GatewayEvent, out: Writable): Promise<void> => {
     const response = await answer(event);
     const head = headOf(response);

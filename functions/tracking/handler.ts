@@ -3,4 +3,4 @@ import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
 import { groundRooms } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
-export const { http, follow } = lambdas(groundRooms(platform).tracking, platform);
+export const { http, stream, follow } = lambdas(groundRooms(platform).tracking, platform);
