@@ -60,7 +60,12 @@ export async function start(options: StartOptions): Promise<Started> {
       () => platform.close(),
       () => listening.close(),
     );
-    const app = buildApp(platform, platform.steps);
+    const app: BuiltApp = buildApp(platform, {
+      ...platform.steps,
+      ...(needsToken(options)
+        ? { stepToken: (call) => app.rooms.workspaces.service.stepToken(call) }
+        : {}),
+    });
     const server = mount([...app.routes, ...webRoutes()], await hallwayOf(app, data, options));
     undo.splice(1, 0, () => rmSync(join(data, OPERATOR_FILE), { force: true }));
     answer = (request) =>
@@ -80,14 +85,14 @@ export async function start(options: StartOptions): Promise<Started> {
 /** On loopback whoever asks is this machine's own user, unless `--auth`; anywhere else a token is asked for. */
 async function hallwayOf(app: BuiltApp, data: string, options: StartOptions): Promise<Hallway> {
   const loopback = LOOPBACK.has(options.host);
-  const needsToken = options.auth || !loopback;
-  if (needsToken && !(await app.hasToken()))
+  const asks = needsToken(options);
+  if (asks && !(await app.hasToken()))
     throw new Error(
       `${loopback ? '--auth' : `--host ${options.host}`} asks for a token and there is none: run 'stillflow token create --name me --role admin --data ${options.data}' first`,
     );
   const operator = Buffer.from(randomBytes(32)).toString('base64url');
   writeFileSync(join(data, OPERATOR_FILE), operator, { mode: 0o600 });
-  const steps = app.hallway(needsToken ? undefined : SELF);
+  const steps = app.hallway(asks ? undefined : SELF);
   return {
     ...steps,
     authenticate: async (headers) =>
@@ -98,6 +103,8 @@ async function hallwayOf(app: BuiltApp, data: string, options: StartOptions): Pr
     log: options.log,
   };
 }
+
+const needsToken = ({ auth, host }: StartOptions): boolean => auth || !LOOPBACK.has(host);
 
 function sameText(given: string | null, held: string): boolean {
   const [a, b] = [Buffer.from(given ?? ''), Buffer.from(held)];

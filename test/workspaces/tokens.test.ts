@@ -1,0 +1,138 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { buildApp } from '../../functions/app.ts';
+import { mount } from '../../functions/kernel/hallway.ts';
+import { type LocalPlatform, openPlatform } from '../../local/platform.ts';
+import { testCall, testWorld } from '../world.ts';
+
+const data = mkdtempSync(join(tmpdir(), 'tokens-'));
+const world = testWorld();
+let platform: LocalPlatform;
+let ask: (method: string, path: string, credential?: string, body?: unknown) => Promise<Response>;
+
+const tokens: Record<string, string> = {};
+
+beforeAll(async () => {
+  platform = openPlatform({ data, world, url: 'http://localhost', log: () => {}, noSync: true });
+  const app = buildApp(platform, platform.steps);
+  const hallway = { ...app.hallway(undefined), guard: () => 'http://localhost', log: () => {} };
+  const server = mount(app.routes, hallway);
+  ask = async (method, path, credential, body) =>
+    server.request(path, {
+      method,
+      headers: {
+        ...(credential ? { authorization: credential } : {}),
+        'content-type': 'application/json',
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  for (const role of ['admin', 'write', 'read'] as const) {
+    const made = await app.rooms.workspaces.service.createToken(testCall(), { name: role, role });
+    tokens[role] = made.token;
+  }
+  tokens['other'] = (
+    await app.rooms.workspaces.service.createToken(testCall({ workspace: 'tenant02' }), {
+      name: 'eve',
+      role: 'admin',
+    })
+  ).token;
+  tokens['step'] = await app.rooms.workspaces.service.stepToken(testCall());
+});
+afterAll(async () => {
+  await platform.close();
+  rmSync(data, { recursive: true });
+});
+
+const bearer = (token: string | undefined) => `Bearer ${token}`;
+const basic = (token: string | undefined) =>
+  `Basic ${Buffer.from(`anyone:${token}`).toString('base64')}`;
+const LIST = '/api/tokens';
+
+describe('E01 without a good credential', () => {
+  test.each([
+    ['none', undefined],
+    ['an empty bearer', 'Bearer '],
+    ['junk', 'Bearer junk'],
+    ['basic without a colon', `Basic ${Buffer.from('abc').toString('base64')}`],
+    ['another scheme', 'Digest abc'],
+    ['10 KB', `Bearer ${'x'.repeat(10_240)}`],
+    ['a token that never was', `Bearer sf_default0${'0'.repeat(12)}_${'A'.repeat(43)}`],
+  ])('%s is 401 and says how to come in', async (_how, credential) => {
+    const answer = await ask('GET', LIST, credential);
+    expect(answer.status).toBe(401);
+    expect(answer.headers.get('www-authenticate')).toContain('Basic');
+  });
+  test('the right id with another secret is 401', async () => {
+    const token = tokens['admin'] ?? '';
+    const forged = `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`;
+    expect((await ask('GET', LIST, bearer(forged))).status).toBe(401);
+  });
+});
+
+describe('with a token', () => {
+  test('bearer, and basic with the token as password, are the same', async () => {
+    expect((await ask('GET', LIST, bearer(tokens['admin']))).status).toBe(200);
+    expect((await ask('GET', LIST, basic(tokens['admin']))).status).toBe(200);
+  });
+
+  test('a list shows no secret and no digest', async () => {
+    const text = await (await ask('GET', LIST, bearer(tokens['admin']))).text();
+    for (const token of Object.values(tokens)) expect(text).not.toContain(token.split('_')[2]);
+    expect(text).not.toContain('digest');
+    expect(text).not.toContain('tenant02');
+  });
+
+  test.each([
+    ['admin', 'POST', LIST, { name: 'new' }, 200],
+    ['write', 'POST', LIST, { name: 'new' }, 403],
+    ['read', 'POST', LIST, { name: 'new' }, 403],
+    ['step', 'POST', LIST, { name: 'new' }, 403],
+    ['read', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'x' }, 403],
+    ['write', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'x' }, 200],
+    ['step', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'y' }, 200],
+    ['read', 'GET', '/api/2.0/mlflow/experiments/get?experiment_id=0', undefined, 200],
+  ])('%s: %s %s', async (who, method, path, body, status) => {
+    expect((await ask(method, path, bearer(tokens[who]), body)).status).toBe(status);
+  });
+
+  test('a refusal is an entry of the audit', async () => {
+    const { entries } = await platform.table.entries(testCall(), 'callers/read');
+    expect(entries.map(({ type }) => type)).toContain('governance.request.denied');
+  });
+
+  test("E07 a workspace in a header that is not the caller's is denied", async () => {
+    const answer = await platformAsk({ 'x-mlflow-workspace': 'elsewhere' });
+    expect(answer.status).toBe(403);
+  });
+
+  test("E06 another workspace's token is as unknown as none", async () => {
+    const listed = (await (await ask('GET', LIST, bearer(tokens['other']))).json()) as {
+      tokens: { name: string }[];
+    };
+    expect(listed.tokens.map(({ name }) => name)).toEqual(['eve']);
+    const id = (tokens['admin'] ?? '').split('_')[1];
+    expect((await ask('DELETE', `${LIST}/${id}`, bearer(tokens['other']))).status).toBe(404);
+  });
+
+  test('E12 a revoked token is refused by the next request', async () => {
+    const id = (tokens['write'] ?? '').split('_')[1];
+    expect((await ask('DELETE', `${LIST}/${id}`, bearer(tokens['admin']))).status).toBe(204);
+    expect((await ask('GET', LIST, bearer(tokens['write']))).status).toBe(401);
+  });
+
+  test("a step's token ends with the longest step", async () => {
+    world.pass(26 * 3_600_000);
+    expect((await ask('GET', LIST, bearer(tokens['step']))).status).toBe(401);
+    expect((await ask('GET', LIST, bearer(tokens['admin']))).status).toBe(200);
+  });
+});
+
+async function platformAsk(headers: Record<string, string>): Promise<Response> {
+  const app = buildApp(platform, platform.steps);
+  const hallway = { ...app.hallway(undefined), guard: () => 'http://localhost', log: () => {} };
+  return mount(app.routes, hallway).request(LIST, {
+    headers: { authorization: bearer(tokens['admin']), ...headers },
+  });
+}
