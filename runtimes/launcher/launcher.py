@@ -2,16 +2,13 @@
 
 Standard library only (boto3 where an address begins with s3://), Python 3.8 or later, the same text in both worlds.
 """
-import collections
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 
+import commands
 import outputs
 import packages
 import places
@@ -26,9 +23,9 @@ _TMP_KFP = "/tmp/kfp/"
 class StepFailed(Exception):
     """The command ended with another code than 0."""
 
-    def __init__(self, code, last):
-        super().__init__(f"The command ended with exit code {code}." + (f" Its last output: {last}" if last else ""))
-        self.code = code
+    def __init__(self, ended):
+        super().__init__(ended.reason)
+        self.code = ended.code
 
 
 def run_task(text_or_uri, s3=None, env=None, out=None):
@@ -88,9 +85,9 @@ def _run(task, scratch, env, s3, out):
                 f"argument {at} of the command is {size} bytes long once its placeholders are filled in, and Linux "
                 f"passes at most {_MAX_ARGUMENT}: pass large values as an artifact")
     packages.lay_over(installs, env, scratch)
-    code, last = _call(command, env, out)
-    if code != 0:
-        raise StepFailed(code, last)
+    ended = commands.run(command, env, out)
+    if ended.code != 0:
+        raise StepFailed(ended)
     parameters, artifacts = outputs.collect(executor_input, component)
     _upload(executor_input, artifacts, paths["outputs"], scratch, s3)
     return parameters, artifacts
@@ -130,40 +127,6 @@ def _place(executor_input, scratch, s3):
 def _own(path, scratch):
     """Two steps on one machine must not meet in /tmp/kfp."""
     return os.path.join(scratch, path[len(_TMP_KFP):]) if path.startswith(_TMP_KFP) else path
-
-
-def _call(command, env, out):
-    """(exit code, the last output). Output goes on as it comes; what a signal means for us is the command's to say."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(number, lambda *_: None)
-    program = command[0]
-    if program in ("python", "python3") and shutil.which(program, path=env.get("PATH")) is None:
-        command = [sys.executable, *command[1:]]
-    try:
-        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except FileNotFoundError:
-        return 127, f"{program}: not found"
-    except PermissionError:
-        return 126, f"{program}: not executable"
-    last = collections.deque(maxlen=20)
-
-    def copy():
-        for line in child.stdout:
-            out.write(line)
-            out.flush()
-            last.append(line[-500:])
-
-    copier = threading.Thread(target=copy, daemon=True)
-    copier.start()
-    code = child.wait()
-    # What the command left running may hold the pipe open; it is not waited for.
-    copier.join(timeout=2)
-    if not copier.is_alive():
-        child.stdout.close()
-    text = b"".join(last).decode("utf-8", "replace").strip()[-800:]
-    return (128 - code if code < 0 else code), text
 
 
 def _upload(executor_input, artifacts, paths, scratch, s3):

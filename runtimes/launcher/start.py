@@ -5,12 +5,13 @@ and takes what lies in output/<name> and model/ to its place. Source: aws.md sec
 """
 import json
 import os
-import subprocess
 import sys
 
+import commands
 import places
 
 LAUNCHER = "stillflow-launcher"
+_MAX_FAILURE = 1024
 
 
 def variables(spec, base, resource):
@@ -62,16 +63,17 @@ def run(base="/opt/ml", s3=None, env=None):
     if command[0] == LAUNCHER:
         command[:1] = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")]
     own = dict(os.environ if env is None else env)
-    try:
-        code = subprocess.run(command, env={**own, **variables(spec, base, resource)}, check=False).returncode
-    except FileNotFoundError:
-        print(f"{command[0]}: not found", file=sys.stderr)
-        code = 127
+    ended = commands.run(command, {**own, **variables(spec, base, resource)}, sys.stdout.buffer, forward=True)
+    # A container is stopped by a signal to its first process alone, which is this one.
+    failure = f"{base}/output/failure"
+    if ended.code != 0 and not os.path.exists(failure):
+        with open(failure, "w", encoding="utf-8") as file:
+            file.write(ended.reason[:_MAX_FAILURE])
     for one in spec.get("outputs", []):
         folders = [f"{base}/output/{one['name']}"] + ([f"{base}/model"] if one["name"] == "model" else [])
         for folder in folders:
             s3.upload(folder, one["uri"])
-    return code if code >= 0 else 128 - code
+    return ended.code
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 
+import commands
 import launcher
 import places
 
@@ -72,18 +72,8 @@ def _run(name, spec, folder, s3):
         result = launcher.run_task(command[1], s3=s3, env=env, out=log)
         code, failure = result["exitCode"] if result["state"] == "failed" else 0, result["error"]
     else:
-        code, failure = _call(command, env, log)
+        ended = commands.run(command, env, log, cwd=_WORK)
+        code, failure = ended.code, ended.reason
     s3.write(f"{folder}/log", log.kept.getvalue())
     return {"name": name, "state": "succeeded" if code == 0 else "failed", "exitCode": code, "metrics": [],
             "startedAt": started, "endedAt": int(time.time() * 1000), **({"failure": failure[:1024]} if code else {})}
-
-
-def _call(command, env, log):
-    try:
-        child = subprocess.run(command, env=env, cwd=_WORK, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    except FileNotFoundError:
-        return 127, f"{command[0]}: not found"
-    log.write(child.stdout)
-    code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-    return code, f"The command ended with exit code {code}. " + child.stdout.decode("utf-8", "replace").strip()[-800:]

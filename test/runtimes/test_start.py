@@ -50,6 +50,15 @@ class Start(unittest.TestCase):
             self.assertEqual(code, 3)
             self.assertEqual(objects, {"s3://b/r/x": f"b c 1/2 {base}/input/data/my-data\n".encode(), "s3://b/m/w": b"m\n"})
 
+    def test_why_a_plain_command_failed_is_in_the_failure_file_unless_it_wrote_one(self):
+        for at, (script, said) in enumerate([
+                ("echo no such table; exit 3", "The command ended with exit code 3. Its last output: no such table"),
+                ("printf mine > $SM_OUTPUT_FAILURE; exit 3", "mine")]):
+            with tempfile.TemporaryDirectory() as base:
+                self.assertEqual(self.run_job(base, {"command": ["sh", "-c", script]})[0], 3)
+                with open(f"{base}/output/failure", encoding="utf-8") as file:
+                    self.assertEqual(file.read(), said, at)
+
     def test_the_launcher_and_a_program_that_is_not_there(self):
         with tempfile.TemporaryDirectory() as base:
             task = {"format": 1, "command": ["sh", "-c", "exit 4"], "result": f"{base}/result.json"}
