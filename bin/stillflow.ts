@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import * as nodeModule from 'node:module';
+import { resolve } from 'node:path';
 import { defineCommand, runMain } from 'citty';
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
@@ -123,6 +124,55 @@ const token = defineCommand({
   },
 });
 
+const demo = defineCommand({
+  meta: { name: 'demo', description: 'Play demand forecasting from data to retraining by events' },
+  args: {
+    data: {
+      type: 'string',
+      description: 'The data folder; a server that runs on it is used, and never killed',
+      default: process.env['STILLFLOW_DATA'] ?? './.stillflow/demo',
+    },
+    port: {
+      type: 'string',
+      description: 'Port of the server it starts; 0 for a free one',
+      default: '0',
+    },
+    url: { type: 'string', description: 'A server that runs already, to be used instead' },
+    exit: {
+      type: 'boolean',
+      description: 'End after the play: 0 if all it claims held',
+      default: false,
+    },
+    chaos: {
+      type: 'boolean',
+      description: 'Kill the server in the middle',
+      negativeDescription: 'Let the server live',
+      default: true,
+    },
+    json: {
+      type: 'boolean',
+      description: 'What came of it as JSON, in the last line',
+      default: false,
+    },
+  },
+  async run({ args }) {
+    const { demo: perform } = await import('../local/demo.ts');
+    const { data: folder, url, exit, chaos, json } = args;
+    const held = await perform({
+      data: resolve(folder),
+      port: portOf(args.port) ?? 0,
+      url,
+      exit,
+      chaos,
+      json,
+      env: process.env,
+      command: process.argv[1] ?? '',
+      write: (text) => process.stdout.write(text),
+    }).catch(fail);
+    process.exit(held || !exit ? 0 : 1);
+  },
+});
+
 await runMain(
   defineCommand({
     meta: {
@@ -130,6 +180,6 @@ await runMain(
       version: '0.1.0',
       description: 'MLOps on one machine or in your AWS account',
     },
-    subCommands: { start, token },
+    subCommands: { start, demo, token },
   }),
 );
