@@ -249,7 +249,7 @@ def evaluate(
 
     rows = pandas.read_csv(table.path, parse_dates=["date"])
     rows = rows[rows.date > pandas.Timestamp(last_day) - pandas.Timedelta(days=evaluation_days)]
-    inputs = rows.iloc[:, 3:]
+    inputs = rows.iloc[:, 3:].astype(float)
 
     def wape(forecast):
         return float((rows.departures - forecast).abs().sum() / rows.departures.sum())
@@ -263,12 +263,14 @@ def evaluate(
     naive, champion = wape(rows.last_week), -1.0
     try:
         held = mlflow.MlflowClient().get_model_version_by_alias(model_name, "champion")
-        champion = wape(mlflow.pyfunc.load_model(f"models:/{model_name}/{held.version}").predict(inputs))
-        print(f"version {held.version} is the champion: WAPE {champion:.4f}")
     except MlflowException as error:
+        # A name without a model, and a model without the alias.
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         print("there is no champion yet")
+    else:
+        champion = wape(mlflow.pyfunc.load_model(f"models:/{model_name}/{held.version}").predict(inputs))
+        print(f"version {held.version} is the champion: WAPE {champion:.4f}")
     shown = {**found, "naive": naive, **({} if champion < 0 else {"champion": champion})}
     with mlflow.start_run():
         mlflow.log_metrics({f"wape_{name}": value for name, value in shown.items()})
@@ -304,6 +306,9 @@ def register(
             import joblib
 
             self.regressor = joblib.load(context.artifacts["regressor"])
+            # A request is small: threads would cost more than they save.
+            if hasattr(self.regressor, "n_jobs"):
+                self.regressor.n_jobs = 1
 
         def predict(self, context, model_input, params=None):
             change = self.regressor.predict(model_input[list(self.regressor.feature_names_in_)])

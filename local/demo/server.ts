@@ -104,9 +104,15 @@ async function startChild({ data, env, command }: ServerAsked, port: number) {
       if (ready) found(ready);
     });
   });
-  const late = delay(READY_MS, undefined, { ref: false }).then((): never => {
+  const late = new AbortController();
+  const tooLate = delay(READY_MS, undefined, { signal: late.signal }).then((): never => {
     child.kill('SIGKILL');
     throw new Error(`the server was not ready after ${READY_MS / 1000} s`);
   });
-  return { child, url: await Promise.race([url, late]) };
+  tooLate.catch(() => {});
+  try {
+    return { child, url: await Promise.race([url, tooLate]) };
+  } finally {
+    late.abort();
+  }
 }
