@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { pythonVenvs } from '../../local/venvs.ts';
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
