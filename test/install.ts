@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { CHROMIUM } from './browser/chromium.ts';
 import { clientPython, steps } from './clients/venv.ts';
 import { installs } from './oracles/oracle.ts';

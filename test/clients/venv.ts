@@ -10,9 +10,19 @@ const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
 const ENOUGH = 64 * 1024 * 1024;
 
+/** The pinned Python of steps, which holds both clients: for scripts that speak to us in both. */
+export const steps = pythonVenvs({
+  dir: join(root, '.venvs/steps'),
+  locks: join(root, 'runtimes/python'),
+  env: process.env,
+  progress: () => {},
+});
+
 /** The Python of one client family, `test/clients/<family>/requirements.lock` installed. */
-export const clientPython = (family: string): Promise<string> =>
-  lockedPython(family, join(root, 'test/clients', family, 'requirements.lock'));
+export const clientPython = async (family: string): Promise<string> =>
+  family === 'thread'
+    ? join((await steps.interpreter()).bin, 'python3')
+    : lockedPython(family, join(root, 'test/clients', family, 'requirements.lock'));
 
 /**
  * A Python with a lock installed with its hashes. Made once under `.venvs`, named by the Python and the lock, and
