@@ -1,3 +1,4 @@
+import { setTimeout as resting } from 'node:timers/promises';
 import { systemCall } from '../functions/kernel/call.ts';
 import { hears, type Told } from '../functions/kernel/event.ts';
 import type { WorkspaceId } from '../functions/kernel/ids.ts';
@@ -46,6 +47,9 @@ const ATTEMPTS = 8;
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 30_000;
 const BATCH = 100;
+/** Entries kept as read, while some line has still to look at them. */
+const REMEMBERED = 256;
+const REST_MS = 20;
 
 /** One follower or folder, and how far it is. */
 interface Line {
@@ -55,13 +59,16 @@ interface Line {
   readonly batch: number;
   deliver(entries: readonly Outgoing[]): Promise<void>;
   cursor: number;
+  /** Up to here it heard all it wants; and so much of that is on the disk. */
+  heard: number;
+  saved: number;
   running: boolean;
   attempts: number;
   waiting: { cancel(): void } | undefined;
 }
 
 /**
- * Delivers the table's outbox. Each follower has a cursor of its own in the table's file, moved after the delivery, so
+ * Delivers the table's outbox. Each follower has a cursor of its own in the table's file, saved after the delivery, so
  * that a killed process delivers again and loses nothing. Nothing is polled: a commit wakes the lines, a failure waits
  * on a timer. In order for one follower; followers do not wait for each other.
  */
@@ -72,7 +79,11 @@ export function openBus(options: LocalBusOptions): LocalBus {
     ...options.followers.map((follower) => followerLine(follower, options)),
     ...options.folders.map((folder) => folderLine(folder, options)),
   ];
-  for (const line of lines) line.cursor = table.cursors.get(line.name) ?? 0;
+  for (const line of lines) {
+    line.cursor = table.cursors.get(line.name) ?? 0;
+    line.heard = line.cursor;
+    line.saved = line.cursor;
+  }
   const names = new Set(lines.map(({ name }) => name));
   if (names.size < lines.length) throw new Error('Two followers have one name.');
   let started = false;
@@ -80,11 +91,27 @@ export function openBus(options: LocalBusOptions): LocalBus {
   let stopped = false;
   let waiters: (() => void)[] = [];
   let cleanedTo = 0;
+  let saving = false;
+  let newest = 0;
+  let stale = true;
 
-  const behind = (line: Line) => nextKey(line.cursor) !== undefined;
-  function nextKey(after: number): number | undefined {
-    for (const key of table.outbox.getKeys({ start: after + 1, limit: 1 })) return key;
-    return undefined;
+  /** Of the entries, the last; looked up once a commit. */
+  function newestKey(): number {
+    if (!stale) return newest;
+    stale = false;
+    for (const key of table.outbox.getKeys({ reverse: true, limit: 1 }))
+      newest = Math.max(newest, key);
+    return newest;
+  }
+  const behind = (line: Line) => line.cursor < newestKey();
+
+  /** Entries never change; all lines look at the same ones, which are read once. */
+  const read = new Map<number, Outgoing>();
+  function entryAt(key: number): Outgoing | undefined {
+    const entry = read.get(key) ?? table.outbox.get(key);
+    if (read.size >= REMEMBERED) read.clear();
+    if (entry) read.set(key, entry);
+    return entry;
   }
 
   /** Many commits of one turn wake the lines once. */
@@ -95,7 +122,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
       woken = false;
       if (stopped) return;
       for (const line of lines) if (!line.running && !line.waiting) void pump(line);
-      if (lines.length === 0) void clean().then(quiet);
+      if (lines.length === 0) void save();
     });
   }
 
@@ -106,18 +133,14 @@ export function openBus(options: LocalBusOptions): LocalBus {
       while (!stopped) {
         const { entries, last } = take(line);
         if (last === line.cursor) break;
-        if (entries.length > 0) {
-          if (!(await attempt(line, entries))) return;
-          await table.root.transaction(() => void table.cursors.put(line.name, last));
-        }
-        // What it does not hear it may look at again after a restart: no write for that.
+        if (entries.length > 0 && !(await attempt(line, entries))) return;
         line.cursor = last;
+        // What it does not hear it may look at again after a restart: no write for that.
+        if (entries.length > 0) line.heard = last;
       }
-      await clean();
+      void save();
     } catch (error) {
-      // The disk said no: what was not recorded is delivered again.
-      const cause = text(error);
-      log({ level: 'error', message: 'a cursor did not move', follower: line.name, error: cause });
+      log({ level: 'error', message: 'a line broke', follower: line.name, error: text(error) });
       pause(line);
     } finally {
       line.running = false;
@@ -129,16 +152,22 @@ export function openBus(options: LocalBusOptions): LocalBus {
   /** The next entries that this line wants, and the last sequence number looked at. */
   function take(line: Line) {
     const entries: { sequence: number; entry: Outgoing }[] = [];
+    const until = newestKey();
     let last = line.cursor;
-    for (const { key, value } of table.outbox.getRange({ start: line.cursor + 1, limit: BATCH })) {
-      if (line.wants(value)) {
-        if (entries.length > 0 && !sameWorkspace(entries[0]?.entry, value)) break;
+    let looked = 0;
+    for (const key of table.outbox.getKeys({ start: line.cursor + 1, limit: BATCH })) {
+      const value = entryAt(key);
+      if (value && line.wants(value)) {
+        if (entries.length > 0 && !sameWorkspace(entries[0]?.entry, value))
+          return { entries, last };
         entries.push({ sequence: key, entry: value });
       }
       last = key;
-      if (entries.length >= line.batch) break;
+      looked += 1;
+      if (entries.length >= line.batch) return { entries, last };
     }
-    return { entries, last };
+    // Nothing further is there, whatever numbers once were.
+    return { entries, last: looked < BATCH ? Math.max(last, until) : last };
   }
 
   /** True when it was heard or set aside. */
@@ -206,23 +235,50 @@ export function openBus(options: LocalBusOptions): LocalBus {
     });
   }
 
-  /** Removes what every line has behind it. */
-  async function clean() {
-    let newest = cleanedTo;
-    for (const key of table.outbox.getKeys({ reverse: true, limit: 1 })) newest = key;
-    const done = Math.min(...lines.map(({ cursor }) => cursor), newest);
-    if (done <= cleanedTo) return;
-    const before = cleanedTo;
-    cleanedTo = done;
-    const keys = [...table.outbox.getKeys({ start: before, end: done + 1 })];
-    if (keys.length > 0)
+  /**
+   * Records how far the lines are and removes what all have behind them: one commit for all that was delivered since
+   * the last, beside the deliveries that go on. What was not recorded is delivered again.
+   */
+  async function save(): Promise<void> {
+    if (saving) return;
+    saving = true;
+    try {
+      while (unsaved()) {
+        await saveOnce();
+        // Under load a commit for many deliveries, unless somebody waits for it.
+        if (unsaved() && waiters.length === 0) await resting(REST_MS);
+      }
+    } catch (error) {
+      log({ level: 'error', message: 'a cursor did not move', error: text(error) });
+      if (!stopped) later(() => void save(), LONGEST_WAIT_MS);
+    } finally {
+      saving = false;
+      quiet();
+    }
+  }
+
+  const passed = () => Math.min(newestKey(), ...lines.map(({ cursor }) => cursor));
+  const unsaved = () => lines.some((line) => line.heard !== line.saved) || passed() > cleanedTo;
+
+  async function saveOnce(): Promise<void> {
+    const moved = lines.filter((line) => line.heard !== line.saved);
+    const heard = moved.map((line) => line.heard);
+    const done = passed();
+    const keys = done > cleanedTo ? [...table.outbox.getKeys({ end: done + 1 })] : [];
+    if (moved.length + keys.length > 0)
       await table.root.transaction(() => {
+        moved.forEach(({ name }, i) => void table.cursors.put(name, heard[i] ?? 0));
         for (const key of keys) void table.outbox.remove(key);
       });
+    moved.forEach((line, i) => {
+      line.saved = heard[i] ?? 0;
+    });
+    for (const key of keys) read.delete(key);
+    cleanedTo = Math.max(cleanedTo, done);
   }
 
   const idle = () =>
-    !started || lines.every((line) => !line.running && !line.waiting && !behind(line));
+    !started || (!saving && lines.every((line) => !line.running && !line.waiting && !behind(line)));
   function quiet() {
     if (waiters.length === 0 || !(stopped || idle())) return;
     const ready = waiters;
@@ -230,7 +286,10 @@ export function openBus(options: LocalBusOptions): LocalBus {
     for (const resolve of ready) resolve();
   }
 
-  table.onOutgoing(wake);
+  table.onOutgoing(() => {
+    stale = true;
+    wake();
+  });
 
   return {
     start() {
@@ -258,13 +317,13 @@ export function openBus(options: LocalBusOptions): LocalBus {
         line.waiting?.cancel();
         line.waiting = undefined;
       }
-      while (lines.some(({ running }) => running))
+      while (saving || lines.some(({ running }) => running))
         await new Promise<void>((resolve) => waiters.push(resolve));
     },
   };
 }
 
-const fresh = { cursor: 0, running: false, attempts: 0, waiting: undefined };
+const fresh = { cursor: 0, heard: 0, saved: 0, running: false, attempts: 0, waiting: undefined };
 
 function followerLine(follower: Follower, options: LocalBusOptions): Line {
   return {

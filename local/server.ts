@@ -27,7 +27,8 @@ export function listen(fetch: Fetch, host: string, port: number): Promise<Listen
         fetch: (request, { incoming }) => refusedDots(incoming.url ?? '') ?? fetch(request),
         hostname: host,
         port,
-        overrideGlobalObjects: false,
+        // The adapter's own Request and Response carry text through without a stream for each body.
+        overrideGlobalObjects: true,
       },
       (address: AddressInfo) => {
         const shown = host.includes(':') ? `[${host}]` : host;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Call } from './call.ts';
 import { newUlid, type World } from './world.ts';
 
@@ -57,7 +57,7 @@ export function hashOf(entry: Omit<Told, 'hash'>): string {
     sequence,
     previous,
   ];
-  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+  return hash('sha256', JSON.stringify(parts), 'hex');
 }
 
 /** The entry that follows `head` in its subject's chain. Both Table adapters make it here. */

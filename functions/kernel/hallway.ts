@@ -41,16 +41,29 @@ const STRICT_CSP = "default-src 'none'; frame-ancestors 'self'; sandbox";
 export function mount(routes: readonly Route[], hallway: Hallway): Hono {
   const app = new Hono({ strict: true });
   const taken = new Set<string>();
+  const exact = new Map<string, Route>();
   for (const route of routes) {
     const name = `${route.method} ${route.path}`;
     const why = unmountable(route) ?? (taken.has(name) ? `${name} is mounted twice` : undefined);
     if (why) throw new Error(why);
     taken.add(name);
+    if (!route.path.includes('{')) exact.set(name, route);
     const { pattern, suffix } = honoPattern(route.path);
     app.on(route.method, pattern, (context) =>
       walk(route, suffix, context.req.raw, context.req.param(), hallway),
     );
   }
+  // A path without parameters needs no search; what is not spelled exactly so goes the long way and ends the same.
+  const { fetch } = app;
+  app.fetch = (request, ...rest) => {
+    const route = exact.get(`${request.method} ${pathOf(request.url)}`);
+    if (!route) return fetch(request, ...rest);
+    return walk(route, '', request, {}, hallway).catch(outside);
+  };
+  const outside = (error: unknown) => {
+    hallway.log({ level: 'error', message: 'outside any route', error: String(error) });
+    return secured(new Response('Internal error\n', { status: 500 }));
+  };
   app.notFound((context) =>
     secured(
       new Response(`Not Found: ${context.req.path}\n`, {
@@ -59,11 +72,16 @@ export function mount(routes: readonly Route[], hallway: Hallway): Hono {
       }),
     ),
   );
-  app.onError((error) => {
-    hallway.log({ level: 'error', message: 'outside any route', error: String(error) });
-    return secured(new Response('Internal error\n', { status: 500 }));
-  });
+  app.onError(outside);
   return app;
+}
+
+/** Of `http://host:port/path?query#hash`, as it was sent. */
+function pathOf(url: string): string {
+  const from = url.indexOf('/', url.indexOf('://') + 3);
+  const path = from < 0 ? '/' : url.slice(from);
+  const end = path.search(/[?#]/);
+  return end < 0 ? path : path.slice(0, end);
 }
 
 /** `/runs/{run_id}:archive` for hono: the verb belongs to the segment, so it goes into the parameter's pattern. */
@@ -216,8 +234,9 @@ function reader(
   if (declared > bodyBytes) throw tooLarge();
   let whole: Promise<Uint8Array> | undefined;
   const collect = async () => {
-    if (!request.body && !Number.isFinite(declared)) return new Uint8Array();
+    // In this order: merely naming `body` makes Node's adapter build a whole stream.
     if (Number.isFinite(declared)) return new Uint8Array(await request.arrayBuffer());
+    if (!request.body) return new Uint8Array();
     const chunks: Uint8Array[] = [];
     let size = 0;
     for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
@@ -228,10 +247,14 @@ function reader(
     return Buffer.concat(chunks);
   };
   const bytes = () => (whole ??= collect());
+  let query: URLSearchParams | undefined;
   return {
     method: request.method,
     params,
-    query: new URL(request.url).searchParams,
+    get query() {
+      query ??= new URL(request.url).searchParams; // few requests are asked for it
+      return query;
+    },
     headers: request.headers,
     origin,
     bytes,
