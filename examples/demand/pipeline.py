@@ -52,7 +52,12 @@ def validate(path: str, accepted: str, counts: dsl.Output[dsl.Dataset]) -> Named
     last = pandas.Period(months[2] or months[1], "M").end_time.normalize()
 
     raw = ask("GET", f"/api/data/{path}")
-    drop = pandas.read_csv(io.BytesIO(raw))
+    try:
+        drop = pandas.read_csv(io.BytesIO(raw))
+    except ValueError as error:  # pandas' own errors of parsing and decoding are ValueErrors
+        refuse(f"it is no CSV ({str(error).strip()[:200]})")
+    if drop.empty:
+        refuse("it holds no rows")
     needed = ["date", "origin", "dest", "departures"]
     missing = [column for column in needed if column not in drop]
     if missing:
