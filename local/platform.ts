@@ -46,6 +46,7 @@ export interface LocalPlatform extends Platform {
 
 /** Files that lie beside the code, in the repository as in the published package. */
 const beside = (path: string) => resolve(import.meta.dirname, '..', path);
+const MODEL_SERVER = beside('runtimes/model_server/server.py');
 
 /** Sort keys whose puts the compactor folds; `App.folders` of every room must be among them. */
 export const FEEDS = ['LOG#'] as const;
@@ -70,6 +71,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
     dir: venvsFolder(data, env),
     locks: beside('runtimes/python'),
     env,
+    warm: [MODEL_SERVER, '--warm'],
     progress: (line) => log({ level: 'info', message: line }),
   });
   const interpreter = () => venvs.interpreter();
@@ -86,7 +88,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
     world,
     dir: folder('endpoints'),
     blobs,
-    commandFor: pythonServer(interpreter, beside('runtimes/model_server/server.py')),
+    commandFor: pythonServer(interpreter, MODEL_SERVER),
     log,
     hostEnv: env,
   });

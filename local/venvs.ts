@@ -15,6 +15,8 @@ export interface VenvsOptions {
   /** runtimes/python: requirements.lock and uv.lock. */
   readonly locks: string;
   readonly env: NodeJS.ProcessEnv;
+  /** What the new environment's Python runs once, in the background, to have it ready: a file and its arguments. */
+  readonly warm?: readonly string[];
   /** One line for people each time something has come further. */
   readonly progress: (line: string) => void;
 }
@@ -33,7 +35,7 @@ const NAMES = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10'
  * should both build after all, one result stays. A failed build is tried again by the next who asks.
  *
  * uv installs (8 s against pip's 17 on two cores, measured) and pip is the way out where uv cannot be had. Both ask
- * the index that the user's pip is set to. Nothing is compiled ahead: what is never imported never costs.
+ * the index that the user's pip is set to. Nothing is compiled while people wait; `warm` then imports what most need.
  */
 export function pythonVenvs(options: VenvsOptions): { interpreter(): Promise<Interpreter> } {
   let building: Promise<Interpreter> | undefined;
@@ -131,11 +133,24 @@ async function build(folder: string, python: Python, options: VenvsOptions): Pro
     await renameInside(part, folder);
     await rm(folder, { recursive: true, force: true });
     await rename(part, folder);
+    warmUp(folder, options);
   } finally {
     await rm(part, { recursive: true, force: true });
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   options.progress(`The Python environment is ready after ${seconds} s.`);
+}
+
+/** It ends by itself, gives way to all others, and nobody waits for it or misses it. */
+function warmUp(folder: string, { warm, env }: VenvsOptions): void {
+  if (!warm) return;
+  const child = spawn(join(folder, 'bin/python3'), warm, {
+    env: { ...passedOn(env), PATH: env['PATH'], HOME: folder, VIRTUAL_ENV: folder },
+    stdio: 'ignore',
+    detached: true,
+  });
+  child.on('error', () => {});
+  child.unref();
 }
 
 /** Why not, or undefined when it is done. */

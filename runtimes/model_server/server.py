@@ -4,6 +4,9 @@ GET /ping, /health, /version; POST /invocations with MLflow's own scoring semant
 function (mlflow/pyfunc/scoring_server/__init__.py, `invocations`), so only HTTP is ours. The web framework that mlflow
 would bring costs another second of start and 20 MB. Source: mlflow.md; kube.md section 4.2; aws.md section 4.5.
 
+`python3 server.py --warm` serves nothing: it imports what most models need, so that the bytecode and trusted.py's list
+are there when the first model starts. It gives way to every other process.
+
 The model is loaded once, before the port is bound; then FILE gets `{"port": N, "pid": N}`. SIGTERM lets running requests end.
 """
 import argparse
@@ -15,6 +18,8 @@ import socket
 import sys
 import threading
 
+import trusted
+
 MAX_BODY_BYTES = 25 << 20
 STOP_SECONDS = 30
 
@@ -24,8 +29,26 @@ def load(folder):
     os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model, scoring_server
+    if _is_skops(folder):
+        trusted.import_skops()
     model = load_model(folder)
     return Scorer(model, scoring_server, MlflowException)
+
+
+def _is_skops(folder):
+    try:
+        with open(os.path.join(folder, "MLmodel"), encoding="utf-8") as file:
+            return any(line.strip() == "serialization_format: skops" for line in file)
+    except OSError:
+        return False
+
+
+def warm():
+    os.nice(19)
+    from mlflow.pyfunc import scoring_server  # noqa: F401
+    # In the order of a start: where skops finds a ufunc depends on what is loaded before.
+    trusted.import_skops()
+    import mlflow.sklearn  # noqa: F401
 
 
 class Scorer:
@@ -162,11 +185,16 @@ def serve(scorer, port, ready):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--warm", action="store_true")
     parser.add_argument("--port", type=int, default=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "0")))
     parser.add_argument("--ready")
     options = parser.parse_args()
-    serve(load(options.folder), options.port, options.ready)
+    if options.warm:
+        return warm()
+    if options.folder is None:
+        parser.error("the folder of a model is missing")
+    return serve(load(options.folder), options.port, options.ready)
 
 
 if __name__ == "__main__":

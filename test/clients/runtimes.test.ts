@@ -32,7 +32,13 @@ beforeAll(async () => {
 afterAll(() => rm(data, { recursive: true, force: true }));
 
 describe('the runtimes on real Python', () => {
-  test.each(['test_launcher.py', 'test_commands.py', 'test_start.py', 'test_kfp.py'])('%s', async (file) => {
+  test.each([
+    'test_launcher.py',
+    'test_commands.py',
+    'test_start.py',
+    'test_kfp.py',
+    'test_server.py',
+  ])('%s', async (file) => {
     const { stderr } = await run(join(python.bin, 'python3'), [join(ROOT, 'test/runtimes', file)]);
     expect(stderr).toMatch(/\nOK/);
   });
