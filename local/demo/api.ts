@@ -44,7 +44,6 @@ const Firings = z.object({
   firings: z.array(z.object({ outcome: z.string(), cause: z.object({ subject: z.string() }) })),
   nextPageToken: z.string().optional(),
 });
-export type Firing = z.infer<typeof Firings>['firings'][number];
 const Version = z.object({
   model_version: z.object({
     version: z.string(),

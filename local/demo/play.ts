@@ -61,7 +61,7 @@ const Served = z.object({
 const TRAIN_SECONDS = 600;
 const DEPLOY_SECONDS = 120;
 /** The champion must beat the seasonal-naive forecast by this share. */
-export const MINIMUM_GAIN = 0.1;
+const MINIMUM_GAIN = 0.1;
 
 export const gain = ({ model, naive }: { model: number; naive: number }) => 1 - model / naive;
 const percent = (share: number) => `${(share * 100).toFixed(2)} %`;
@@ -83,7 +83,8 @@ export async function play(parts: PlayParts): Promise<Played> {
   const claim = (text: string, held: boolean) => claims.push({ claim: text, held });
   const seconds = { firstPrediction: 0, firstRetrain: 0 };
   let version = await firstTraining(parts, drops);
-  await deploy(parts, version);
+  await api.put(`/api/endpoints/${act.model}`, { model: `models:/${act.model}@champion` });
+  await answers(parts, version);
 
   const forecast = async (month: string, until: string) => {
     const place = ['--until', until, '--endpoint', act.model, '--version', String(version)];
@@ -140,7 +141,7 @@ export async function play(parts: PlayParts): Promise<Played> {
       version = row.version;
       const moved = await api.champion(act.model);
       claim(`the alias champion is on version ${version}`, moved?.version === version);
-      await deploy(parts, version);
+      await answers(parts, version);
     }
     if (index === 0) {
       await drop(month, path);
@@ -188,9 +189,8 @@ async function firstTraining(parts: PlayParts, drops: DropRow[]): Promise<number
   return version;
 }
 
-/** Waits until the endpoint answers with that version. */
-async function deploy({ api, tell, act }: PlayParts, version: number): Promise<void> {
-  await api.put(`/api/endpoints/${act.model}`, { model: `models:/${act.model}@champion` });
+/** Waits until the endpoint, which follows the alias, answers with that version. */
+async function answers({ api, tell, act }: PlayParts, version: number): Promise<void> {
   await until(`endpoint ${act.model} on version ${version}`, DEPLOY_SECONDS, async () => {
     const found = await api.endpoint(act.model);
     if (found.state === 'failed') throw new Error(`the endpoint failed: ${found.failure}`);

@@ -7,7 +7,7 @@ import type { Interpreter } from '../job_env.ts';
 import { pythonVenvs, venvsFolder } from '../venvs.ts';
 
 /** Runs one of the example's scripts to its end; the last line that it printed, as JSON. */
-export type RunScript = (
+type RunScript = (
   script: string,
   args: readonly string[],
   heard?: (line: string) => void,
@@ -107,7 +107,12 @@ function call(
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       last = (last + text).slice(-1500);
     });
+    const leave = () => child.kill('SIGTERM');
+    process.once('exit', leave);
     child.once('error', reject);
-    child.once('close', (code) => resolve({ code: code ?? 1, lines, last: last.trim() }));
+    child.once('close', (code) => {
+      process.off('exit', leave);
+      resolve({ code: code ?? 1, lines, last: last.trim() });
+    });
   });
 }

@@ -29,7 +29,7 @@ export interface ServerAsked {
 const READY_MS = 60_000;
 const STOP_MS = 10_000;
 /** Its log, in the data folder. */
-export const LOG_FILE = 'demo-server.log';
+const LOG_FILE = 'demo-server.log';
 
 export async function findOrStart(asked: ServerAsked): Promise<DemoServer> {
   const { data, env } = asked;
@@ -90,6 +90,10 @@ async function startChild({ data, env, command }: ServerAsked, port: number) {
     detached: true,
   });
   closeSync(log);
+  // However the demo ends, its server does not outlive it.
+  const leave = () => child.kill('SIGTERM');
+  process.once('exit', leave);
+  child.once('exit', () => process.off('exit', leave));
   const url = new Promise<string>((found, failed) => {
     let out = '';
     child.once('error', failed);

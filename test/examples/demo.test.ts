@@ -8,6 +8,8 @@ import { type ChildServer, startServer } from '../child.ts';
 import { runClient } from '../clients/venv.ts';
 
 const root = resolve(import.meta.dirname, '../..');
+/** An act is a minute or two of two quiet cores. */
+const ACT_MS = 900_000;
 const data = mkdtempSync(join(tmpdir(), 'demo-'));
 const playing = new Set<ChildProcess>();
 
@@ -83,7 +85,7 @@ let server: ChildServer;
 beforeAll(async () => {
   first = await demo('--data', data);
   server = await startServer({ data });
-});
+}, ACT_MS);
 afterAll(async () => {
   for (const child of playing) child.kill('SIGTERM');
   await server?.stop();
@@ -184,22 +186,26 @@ describe('what the demo leaves on the server', () => {
 });
 
 describe('the demo, played again', () => {
-  test('goes on with the year on a server that runs, and leaves that server alive', async () => {
-    const { code, seen, text } = await demo('--data', data);
-    expect(seen.claims.filter(({ held }) => !held)).toEqual([]);
-    expect(code).toBe(0);
-    expect(seen.drops.map(({ drop }) => drop)).toEqual([
-      '2013-09',
-      '2013-09, sent again',
-      '2013-10.bad',
-      '2013-10.leak',
-      '2013-10',
-    ]);
-    expect(text).toContain(`Found a server at ${server.url}`);
-    expect(text).not.toContain('SIGKILL');
-    expect(runningServer(data)?.pid).toBe(server.process.pid);
-    expect((await fetch(`${server.url}/health`)).status).toBe(200);
-  });
+  test(
+    'goes on with the year on a server that runs, and leaves that server alive',
+    async () => {
+      const { code, seen, text } = await demo('--data', data);
+      expect(seen.claims.filter(({ held }) => !held)).toEqual([]);
+      expect(code).toBe(0);
+      expect(seen.drops.map(({ drop }) => drop)).toEqual([
+        '2013-09',
+        '2013-09, sent again',
+        '2013-10.bad',
+        '2013-10.leak',
+        '2013-10',
+      ]);
+      expect(text).toContain(`Found a server at ${server.url}`);
+      expect(text).not.toContain('SIGKILL');
+      expect(runningServer(data)?.pid).toBe(server.process.pid);
+      expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    },
+    ACT_MS,
+  );
 });
 
 describe('validation of a drop', () => {
