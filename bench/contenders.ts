@@ -99,7 +99,13 @@ export async function start(contender: Contender, folder: string): Promise<Runni
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${file} does not start`);
   const ended = new Promise<void>((done) => child.on('exit', () => done()));
+  const cut = () => {
+    for (const each of treeOf(pid)) end(each);
+    process.exit(1);
+  };
+  process.once('SIGINT', cut).once('SIGTERM', cut);
   const stop = async () => {
+    process.off('SIGINT', cut).off('SIGTERM', cut);
     const tree = treeOf(pid);
     child.kill('SIGTERM');
     await Promise.race([ended, pause(STOP_SECONDS * 1000, undefined, { ref: false })]);

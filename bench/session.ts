@@ -21,21 +21,29 @@ import { openLine } from './wire.ts';
 
 export interface Session {
   readonly quick: boolean;
+  /** Filled as they come, so that a server that hangs costs only what is still missing. */
+  readonly figures: Figures;
   readonly log: (line: string) => void;
 }
 
 const MEGABYTE = 1_000_000;
+const QUICK_SECONDS = 90;
+const FULL_SECONDS = 210;
 
-/** All figures of one contender, on a folder of its own that is gone afterwards. */
-export async function measure(contender: Contender, session: Session): Promise<Figures> {
+/** All figures of one contender, on a folder of its own that is gone afterwards. Throws when it takes too long. */
+export async function measure(contender: Contender, session: Session): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'stillflow-bench-'));
   try {
     const first = await start(contender, folder);
     await first.stop();
     const server = await start(contender, folder);
+    session.figures.startMs = server.startMs;
+    const most = session.quick ? QUICK_SECONDS : FULL_SECONDS;
+    const late = setTimeout(() => void server.stop(), most * 1000);
     try {
-      return await measured(contender, folder, server, session);
+      await measured(contender, folder, server, session);
     } finally {
+      clearTimeout(late);
       await server.stop();
     }
   } finally {
@@ -47,14 +55,16 @@ async function measured(
   contender: Contender,
   folder: string,
   server: Running,
-  { quick, log }: Session,
-): Promise<Figures> {
+  { quick, log, figures }: Session,
+): Promise<void> {
   const seconds = quick ? 1.5 : 5;
   const faults = { errors: 0, stalled: 0 };
+  const note = (more: Figures) => Object.assign(figures, more, faults);
   async function load(what: string, clients: number, step: Parameters<typeof drive>[3]) {
     const outcome: Outcome = await drive(server, clients, seconds, step);
     faults.errors += outcome.errors;
     faults.stalled += outcome.stalled;
+    if (outcome.stalled > 0) log(`  answers again after ${await recovered(server)} s`);
     const { perSecond, p50, p99 } = outcome;
     log(
       `  ${what} c${clients}: ${perSecond.toFixed(1)}/s, p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(1)} ms, CPU ${outcome.cpuMs.toFixed(3)} ms`,
@@ -62,7 +72,7 @@ async function measured(
     return outcome;
   }
 
-  const idle = await idleOf(server, quick ? 3 : 10);
+  note(await idleOf(server, quick ? 3 : 10));
   const line = await openLine(server.url);
   const experiment = await createExperiment(line, 'load');
   const searched = [1000, ...(quick ? [] : [10_000])];
@@ -73,43 +83,50 @@ async function measured(
   const made: string[] = [];
   await load('warm-up', 8, runSteps(experiment, []));
   const runs8 = await load('runs', 8, runSteps(experiment, made));
+  note({ runs8: runs8.perSecond, runCpuMs: runs8.cpuMs });
   const runs1 = await load('runs', 1, runSteps(experiment, []));
+  note({ runs1: runs1.perSecond, batch1Ms: runs1.p50 });
   const points = await load('points', 8, pointSteps(experiment));
+  note({ points8: points.perSecond * 1000 });
   const metric8 = await load('log-metric', 8, metricSteps(experiment));
-  const metric32 = await load('log-metric', 32, metricSteps(experiment));
-  const get8 = await load('get-run', 8, getSteps(made.slice(0, 200)));
+  note({ metric8: metric8.perSecond, metricCpuMs: metric8.cpuMs });
+  if (made.length > 0)
+    note({ get8: (await load('get-run', 8, getSteps(made.slice(0, 200)))).perSecond });
 
-  const searches: Outcome[] = [];
   for (const [at, count] of searched.entries()) {
     const into = filled[at] ?? '';
     if (contender.fill) await contender.fill(folder, into, count);
     else await fill(server.url, into, count);
     await pause(1000); // what is folded in the background gets a moment, as every server does
-    searches.push(await load(`search ${count}`, 1, searchSteps(into)));
+    const { p50 } = await load(`search ${count}`, 1, searchSteps(into));
+    note(at === 0 ? { search1kMs: p50 } : { search10kMs: p50 });
   }
 
-  const artifacts = await artifactsOf(server, quick);
-  // Last, since MLflow does not always come back from it.
+  note(await artifactsOf(server, quick));
+  // Last, since MLflow stalls under them.
+  note({ metric32: (await load('log-metric', 32, metricSteps(experiment))).perSecond });
   const runs32 = await load('runs', 32, runSteps(experiment, []));
-  return {
-    startMs: server.startMs,
-    ...idle,
-    runs1: runs1.perSecond,
-    runs8: runs8.perSecond,
-    runs32: runs32.perSecond,
-    batch1Ms: runs1.p50,
-    batch32Ms: runs32.p99,
-    runCpuMs: runs8.cpuMs,
-    points8: points.perSecond * 1000,
-    metric8: metric8.perSecond,
-    metric32: metric32.perSecond,
-    metricCpuMs: metric8.cpuMs,
-    get8: get8.perSecond,
-    search1kMs: searches[0]?.p50 ?? Number.NaN,
-    ...(searches[1] ? { search10kMs: searches[1].p50 } : {}),
-    ...artifacts,
-    ...faults,
-  };
+  note({ runs32: runs32.perSecond, batch32Ms: runs32.p99 });
+}
+
+const RECOVERY_SECONDS = 60;
+
+/** Waits until the server takes writes again; what it was asked before still keeps it. */
+async function recovered(server: Running): Promise<number> {
+  const from = performance.now();
+  const seconds = () => Math.round((performance.now() - from) / 1000);
+  while (seconds() < RECOVERY_SECONDS) {
+    const line = await openLine(server.url);
+    const asked = createExperiment(line, `still there ${performance.now()}`).then(
+      () => true,
+      () => false,
+    );
+    const answered = await Promise.race([asked, pause(3000, false)]);
+    line.close();
+    if (answered) return seconds();
+    await pause(200);
+  }
+  return seconds();
 }
 
 async function idleOf(server: Running, seconds: number): Promise<Figures> {
