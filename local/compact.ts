@@ -20,6 +20,9 @@ export function compactScript(text: string): string {
     return pattern.exec(text)?.[0];
   };
   const put = (token: string) => {
+    // What the formatter sets before an end and the language does not ask for.
+    if ((token === '}' && /[;,]$/.test(out)) || (/^[)\]]$/.test(token) && /[^[,],$/.test(out)))
+      out = out.slice(0, -1);
     const [last = '', first = ''] = [out.at(-1), token[0]];
     const words = /[\w$]/.test(last) && /[\w$]/.test(first);
     if (blank && (words || (last === first && '+-'.includes(first)))) out += ' ';
@@ -76,6 +79,7 @@ export const compactStyle = (text: string): string =>
     .replace(/ ?([{};,>]) ?/g, '$1')
     .replace(/: /g, ':')
     .replaceAll(';}', '}')
+    .replace(/([ :,(-])0\./g, '$1.')
     .trim();
 
 /** Markup with one blank where there are many. */

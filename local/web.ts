@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { extname, join } from 'node:path';
 import * as z from 'zod';
@@ -19,19 +19,21 @@ const CSP =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const limits = { bodyBytes: 0, timeoutSeconds: 10 };
 
-/** The dashboard: `/` and the files it is made of. `folder` is read at the first request for each file, once. */
+/** The dashboard: `/` and the files it is made of. A file is read again only when it has changed. */
 export function webRoutes(folder = FOLDER): Route[] {
-  const kept = new Map<string, { text: string; type: string }>();
+  const kept = new Map<string, { text: string; type: string; changedAt: number }>();
   // Asked names are only compared with what the folder holds; none becomes a path.
   const listed = () => readdirSync(folder).filter((name) => Object.hasOwn(TYPES, extname(name)));
 
   function answer(name: string): Response {
+    if (!listed().includes(name)) throw new Problem('missing', `The page has no file ${name}.`);
+    const changedAt = statSync(join(folder, name)).mtimeMs;
     let file = kept.get(name);
-    if (!file) {
-      if (!listed().includes(name)) throw new Problem('missing', `The page has no file ${name}.`);
+    if (file?.changedAt !== changedAt) {
       const text = readFileSync(join(folder, name), 'utf8');
-      const type = TYPES[extname(name)] ?? 'application/octet-stream';
-      file = { text: WRITERS[extname(name)]?.(text) ?? text, type };
+      const ext = extname(name);
+      const type = TYPES[ext] ?? 'application/octet-stream';
+      file = { text: WRITERS[ext]?.(text) ?? text, type, changedAt };
       kept.set(name, file);
     }
     return new Response(file.text, {

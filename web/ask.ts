@@ -22,6 +22,7 @@ export interface Retraining {
   readonly id: string;
   readonly rule?: string;
   readonly pipeline: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
   readonly gate: { readonly model: string; readonly alias: string; readonly metric: string };
   readonly state: 'running' | 'promoted' | 'kept' | 'refused' | 'failed';
   readonly runId?: string;

@@ -1,5 +1,6 @@
-/** Elements, made without any text that is read as markup. */
+import { ago, exact, span } from './words.ts';
 
+/** Elements, made without any text that is read as markup. */
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 type Child = Element | string;
 
@@ -40,9 +41,23 @@ export function whenNew(key: string, facts: unknown, draw: () => void): void {
 }
 const drawn = new Map<string, string>();
 
-/** Words for a time that grow older by themselves; see `refreshTimes`. */
+/** Words for a time; they grow older by themselves, see `refreshTimes`. */
 export const time = (at: number): HTMLTimeElement =>
-  el('time', { datetime: new Date(at).toISOString(), 'data-at': at });
+  el(
+    'time',
+    { datetime: new Date(at).toISOString(), title: exact(at), 'data-at': at },
+    ago(at, Date.now()),
+  );
+
+/** Every time on the page grows older in place, and so does how long something has run. */
+export function refreshTimes(): void {
+  const now = Date.now();
+  for (const one of document.querySelectorAll('[data-at],[data-since]:not([data-since=""])')) {
+    const at = one.getAttribute('data-at');
+    const words = at ? ago(Number(at), now) : span(now - Number(one.getAttribute('data-since')));
+    if (one.textContent !== words) one.textContent = words;
+  }
+}
 
 /** What has the focus, or is within it, gets it back after `draw`, by its data-key. */
 export function keepingFocus(root: Element, draw: () => void): void {
@@ -50,27 +65,34 @@ export function keepingFocus(root: Element, draw: () => void): void {
   const key = held && root.contains(held) ? held.getAttribute('data-key') : null;
   draw();
   if (key === null) return;
-  for (const one of root.querySelectorAll<HTMLElement>('[data-key]'))
-    if (one.dataset['key'] === key) one.focus({ preventScroll: true });
+  const again = root.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`);
+  again?.focus({ preventScroll: true });
 }
 
-/** One stop for Tab; arrow keys move within. `to` picks the next of the items from a key. */
-export function roving<E extends HTMLElement | SVGElement>(
-  items: readonly E[],
-  current: E | undefined,
-): void {
-  const stop = current ?? items[0];
-  for (const item of items) item.setAttribute('tabindex', item === stop ? '0' : '-1');
+/** One stop for Tab: arrow keys move within. */
+export function roving(items: readonly (HTMLElement | SVGElement)[], stop = items[0]): void {
+  for (const item of items) item.tabIndex = item === stop ? 0 : -1;
+}
+
+/** Up and down move between the buttons of a list, Home and End jump; Enter chooses, as on any button. */
+export function walkButtons(id: string): void {
+  const root = part(id);
+  root.addEventListener('keydown', (event) => {
+    const buttons = [...root.querySelectorAll('button')];
+    const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    const next = buttons[to ?? -1];
+    if (!next) return;
+    event.preventDefault();
+    roving(buttons, next);
+    next.focus();
+  });
 }
 
 export function table(
   caption: string,
   heads: readonly string[],
-  rows: readonly {
-    readonly key: string;
-    readonly cells: readonly Child[];
-    readonly classes?: string;
-  }[],
+  rows: readonly { readonly cells: readonly Child[]; readonly classes?: string }[],
 ): HTMLTableElement {
   return el(
     'table',
@@ -80,10 +102,10 @@ export function table(
     el(
       'tbody',
       {},
-      ...rows.map(({ key, cells, classes }) =>
+      ...rows.map(({ cells, classes }) =>
         el(
           'tr',
-          { 'data-row': key, class: classes },
+          { class: classes },
           ...cells.map((cell, at) => (at ? el('td', {}, cell) : el('th', { scope: 'row' }, cell))),
         ),
       ),

@@ -1,5 +1,5 @@
 import { type Chart, chartOf, dayOf } from './chart.ts';
-import { el, keepingFocus, part, roving, svg, table, whenNew } from './dom.ts';
+import { el, keepingFocus, part, roving, svg, table, walkButtons, whenNew } from './dom.ts';
 import { type Drop, wapeOf } from './drop.ts';
 import { figure, percent } from './words.ts';
 
@@ -159,7 +159,6 @@ function drawDrops(now: Drop): void {
       const { model, naive } = one.wape;
       const gain = model === undefined || !naive ? undefined : 1 - model / naive;
       return {
-        key: one.drop,
         classes: one === now ? 'chosen' : '',
         cells: [
           buttons[at] ?? one.drop,
@@ -189,13 +188,5 @@ function drawDrops(now: Drop): void {
 export function walkForecasts(): void {
   part('series').addEventListener('change', draw);
   new ResizeObserver(draw).observe(part('chart'));
-  part('drops').addEventListener('keydown', (event) => {
-    const buttons = [...part('drops').querySelectorAll<HTMLElement>('button')];
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const next = step && buttons[buttons.indexOf(document.activeElement as HTMLElement) + step];
-    if (!next) return;
-    event.preventDefault();
-    roving(buttons, next);
-    next.focus();
-  });
+  walkButtons('drops');
 }

@@ -51,7 +51,7 @@ interface Box {
 export function place(graph: Graph): Placed {
   const boxes = new Map(graph.nodes.map((node) => [node.id, boxOf(node)]));
   const forward = turned(graph);
-  layer(graph, boxes, forward);
+  layer(boxes, forward);
   const routes = forward.map((link) => ({ ...link, bends: bendsOf(link, boxes) }));
   const layers = order(boxes, routes);
   spread(layers);
@@ -95,53 +95,37 @@ interface Link {
 
 /** Every edge as it points downwards: those that lead back (a loop) are turned round. */
 function turned(graph: Graph): Link[] {
-  const next = new Map<string, Edge[]>();
-  for (const edge of graph.edges) next.set(edge.from, [...(next.get(edge.from) ?? []), edge]);
-  const done = new Set<string>();
-  const open = new Set<string>();
+  const seen = new Map<string, 'open' | 'done'>();
   const links: Link[] = [];
-  const visit = (first: string) => {
-    const path: { id: string; at: number }[] = [{ id: first, at: 0 }];
-    open.add(first);
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      const edge = next.get(top.id)?.[top.at++];
-      if (!edge) {
-        open.delete(top.id);
-        done.add(top.id);
-        path.pop();
-        continue;
-      }
-      const back = open.has(edge.to);
-      const [from, to] = back ? [edge.to, edge.from] : [edge.from, edge.to];
-      if (from !== to) links.push({ edge, from, to, back });
-      if (back || done.has(edge.to)) continue;
-      open.add(edge.to);
-      path.push({ id: edge.to, at: 0 });
+  const visit = (id: string): void => {
+    if (seen.has(id)) return;
+    seen.set(id, 'open');
+    for (const edge of graph.edges) {
+      if (edge.from !== id) continue;
+      const { to } = edge;
+      visit(to);
+      const back = seen.get(to) === 'open';
+      if (to !== id)
+        links.push(back ? { edge, from: to, to: id, back } : { edge, from: id, to, back });
     }
+    seen.set(id, 'done');
   };
-  for (const id of [graph.start, ...graph.nodes.map(({ id }) => id)]) if (!done.has(id)) visit(id);
+  for (const id of [graph.start, ...graph.nodes.map(({ id }) => id)]) visit(id);
   return links;
 }
 
 /** The longest way from the top. */
-function layer(graph: Graph, boxes: ReadonlyMap<string, Box>, links: readonly Link[]): void {
-  const waits = new Map(graph.nodes.map(({ id }) => [id, 0]));
-  const out = new Map<string, string[]>();
-  for (const { from, to } of links) {
-    waits.set(to, (waits.get(to) ?? 0) + 1);
-    out.set(from, [...(out.get(from) ?? []), to]);
-  }
-  const ready = graph.nodes.map(({ id }) => id).filter((id) => waits.get(id) === 0);
-  for (let id = ready.shift(); id !== undefined; id = ready.shift()) {
-    const own = boxes.get(id);
-    for (const to of out.get(id) ?? []) {
-      const box = boxes.get(to);
-      if (own && box) box.layer = Math.max(box.layer, own.layer + 1);
-      const left = (waits.get(to) ?? 0) - 1;
-      waits.set(to, left);
-      if (left === 0) ready.push(to);
-    }
-  }
+function layer(boxes: ReadonlyMap<string, Box>, links: readonly Link[]): void {
+  const known = new Map<string, number>();
+  const depth = (id: string): number => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const above = links.filter(({ to }) => to === id).map(({ from }) => depth(from) + 1);
+    const own = Math.max(0, ...above);
+    known.set(id, own);
+    return own;
+  };
+  for (const [id, box] of boxes) box.layer = depth(id);
 }
 
 function bendsOf({ from, to }: Link, boxes: ReadonlyMap<string, Box>): Box[] {
@@ -176,8 +160,11 @@ function order(boxes: ReadonlyMap<string, Box>, routes: readonly Route[]): Box[]
   const all = new Set<Box>(boxes.values());
   for (const route of routes) for (const box of route.bends) all.add(box);
   let rows: Box[][] = [];
-  for (const box of all) (rows[box.layer] ??= []).push(box);
-  rows = rows.filter((row) => row !== undefined);
+  for (const box of all) {
+    const row = rows[box.layer] ?? [];
+    rows[box.layer] = [...row, box];
+  }
+  rows = rows.filter(Boolean);
   let best = rows.map((row) => [...row]);
   let fewest = crossings(best);
   for (let sweep = 0; sweep < 8 && fewest > 0; sweep++) {
@@ -231,10 +218,17 @@ function spread(rows: readonly Box[][]): void {
         row,
         row.map((box) => {
           const near = downwards ? box.up : box.down;
-          return near.length ? near.reduce((sum, other) => sum + other.x, 0) / near.length : box.x;
+          return near.length ? pulled(box, near) : box.x;
         }),
       );
   }
+}
+
+/** The middle of its neighbours; a line that passes rows stays straight, and boxes stand below each other. */
+function pulled(box: Box, near: readonly Box[]): number {
+  const weight = (other: Box) => (box.node && other.node ? 4 : box.node || other.node ? 1 : 8);
+  const total = near.reduce((sum, other) => sum + weight(other), 0);
+  return near.reduce((sum, other) => sum + weight(other) * other.x, 0) / total;
 }
 
 /** The positions nearest to those wanted (least squares) that keep the row's order and gaps: pooled neighbours. */

@@ -9,36 +9,36 @@ import {
   type Status,
   taken,
 } from './asl.ts';
-import { el, part, roving, svg, time, whenNew } from './dom.ts';
+import { el, part, refreshTimes, roving, svg, time, whenNew } from './dom.ts';
 import { type Placed, type PlacedEdge, type PlacedNode, place, SIZES } from './layout.ts';
+import type { Execution } from './runs.ts';
 import { gist, shortened, span } from './words.ts';
 
 /** The machine as it is on the page now. */
 interface Shown {
-  readonly key: string;
   readonly graph: Graph;
   readonly shapes: Map<string, SVGGElement>;
   readonly lines: { readonly edge: Edge; readonly line: SVGGElement }[];
   /** Middles, for the arrow keys. */
   readonly spots: Map<string, { x: number; y: number }>;
+  run: Execution;
   machine: Machine;
   lit: ReadonlyMap<string, Lit>;
 }
 let shown: Shown | undefined;
+/** Counts the drawings: each has shapes of its own to light. */
+let serial = 0;
+let drawnKey = '';
 let picked: string | undefined;
 /** Whether the picked step was picked by a person; otherwise the page follows what runs or failed. */
 let byHand = false;
 let scrolled = false;
 
-const SAID: Readonly<Record<Status, string>> = {
+const SAID: Readonly<Partial<Record<Status, string>>> = {
   idle: 'not reached yet',
-  running: 'running',
-  succeeded: 'succeeded',
   cached: 'result reused',
-  failed: 'failed',
-  skipped: 'skipped',
-  stopped: 'stopped',
 };
+const saidOf = (status: Status) => SAID[status] ?? status;
 const KINDS: Readonly<Record<string, string>> = {
   Task: 'does a piece of work',
   Choice: 'decides which way to go',
@@ -51,18 +51,19 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 const PHASES = ['prepare', 'decide', 'run', 'record'];
 
-export const isOver = (state: string): boolean =>
-  !['PENDING', 'RUNNING', 'CANCELING'].includes(state);
+export const isOver = (state: string): boolean => !/^(PENDING|RUNNING|CANCELING)$/i.test(state);
 const every = () => part<HTMLInputElement>('every-state').checked;
 
 /** Draws the machine anew if it is another one, else only changes what has lit up. */
-export function drawMachine(key: string, machine: Machine): void {
-  const mode = `${key} ${every()}`;
-  whenNew('definition', [mode, machine.definition], () => {
-    if (shown?.key.split(' ')[0] !== key) [picked, byHand, scrolled] = [undefined, false, false];
-    build(mode, machine);
+export function drawMachine(run: Execution, machine: Machine): void {
+  const { key } = run;
+  whenNew('definition', [key, every(), machine.definition], () => {
+    if (drawnKey !== key) [picked, byHand, scrolled] = [undefined, false, false];
+    drawnKey = key;
+    build(run, machine);
   });
   if (!shown) return;
+  shown.run = run;
   shown.machine = machine;
   shown.lit = lightUp(shown.graph, machine.history, machine.tasks, isOver(machine.state));
   light(shown);
@@ -79,10 +80,19 @@ export function clearMachine(words: string): void {
   });
 }
 
-function build(key: string, machine: Machine): void {
+function build(run: Execution, machine: Machine): void {
   const graph = readGraph(machine.definition, !every());
   const placed = place(graph);
-  shown = { key, graph, shapes: new Map(), lines: [], spots: new Map(), machine, lit: new Map() };
+  serial++;
+  shown = {
+    graph,
+    run,
+    shapes: new Map(),
+    lines: [],
+    spots: new Map(),
+    machine,
+    lit: new Map(),
+  };
   const margin = { side: 16, top: 34 };
   const [width, height] = [placed.width + 2 * margin.side, placed.height + margin.top + 16];
   const root = svg('g', { transform: `translate(${margin.side} ${margin.top})` });
@@ -91,8 +101,8 @@ function build(key: string, machine: Machine): void {
     const x = start.x + start.width / 2;
     root.append(
       svg('circle', { class: 'start', cx: x, cy: -24, r: 4 }),
-      svg('path', { class: 'from-start', d: `M${x} ${-20}V${start.y - 6}` }),
-      head({ x, y: start.y, down: 1 }, 'from-start'),
+      svg('path', { class: 'entry', d: `M${x} -20V${start.y - 6}` }),
+      head({ x, y: start.y, down: 1 }),
     );
   }
   drawScope(placed, root, { x: 0, y: 0 }, shown);
@@ -115,8 +125,8 @@ function build(key: string, machine: Machine): void {
   box.scrollTo(Math.max(0, (width * scale - room) / 2), 0);
 }
 
-const head = ({ x, y, down }: PlacedEdge['tip'], classes: string) =>
-  svg('path', { class: `head ${classes}`, d: `M${x} ${y - down}l-4.5 ${-8 * down}h9z` });
+const head = ({ x, y, down }: PlacedEdge['tip']) =>
+  svg('path', { class: 'head', d: `M${x} ${y - down}l-4.5 ${-8 * down}h9z` });
 
 function drawScope(
   placed: Placed,
@@ -129,7 +139,7 @@ function drawScope(
       'g',
       { class: `edge${edge.caught ? ' caught' : ''}` },
       svg('path', { d: path }),
-      head(tip, ''),
+      head(tip),
     );
     on.lines.push({ edge, line });
     into.append(line);
@@ -151,7 +161,7 @@ function drawNode(one: PlacedNode, at: { x: number; y: number }, on: Shown): SVG
     x: left + width / 2,
     y: top + (node.kind === 'group' ? 14 : height / 2),
   });
-  const fits = Math.floor((width - 34) / (SIZES.letter - 0.3));
+  const fits = Math.floor((width - 42) / SIZES.letter);
   const group = node.kind === 'group';
   const task = node.kind === 'task';
   const words = {
@@ -218,16 +228,19 @@ function light({ graph, shapes, lines, lit, machine }: Shown): void {
     const now = lit.get(node.id);
     if (!shape || !now) continue;
     const words = noteOf(now, over);
-    whenNew(`node ${node.id}`, [shown?.key, now, words, picked === node.id], () => {
+    whenNew(`node ${node.id}`, [serial, now, words, picked === node.id], () => {
       shape.setAttribute(
         'class',
         `node ${node.kind} ${now.status}${over ? ' over' : ''}${picked === node.id ? ' picked' : ''}`,
       );
       shape.setAttribute('role', 'button');
-      shape.setAttribute('aria-label', `${node.label}: ${SAID[now.status]}`);
+      shape.setAttribute('aria-label', `${node.label}: ${saidOf(now.status)}`);
       shape.setAttribute('aria-pressed', String(picked === node.id));
       for (const child of shape.children) {
-        if (child.matches('.note')) child.textContent = words;
+        if (child.matches('.note')) {
+          child.textContent = words;
+          child.setAttribute('data-since', now.status === 'running' ? `${now.enteredAt}` : '');
+        }
         if (child.matches('.mark')) child.setAttribute('d', MARKS[now.status] ?? 'M0 0');
       }
       const phases = [...shape.children].filter((child) => child.matches('.phase'));
@@ -240,13 +253,11 @@ function light({ graph, shapes, lines, lit, machine }: Shown): void {
   roving([...shapes.values()], shapes.get(focused?.id ?? picked ?? graph.start));
 }
 
-function noteOf(now: Lit, over: boolean): string {
-  if (now.status === 'idle') return over ? 'not reached' : '';
-  if (now.status === 'cached' || now.status === 'skipped') return SAID[now.status];
-  const took =
-    now.enteredAt === undefined ? '' : span((now.exitedAt ?? Date.now()) - now.enteredAt);
-  if (now.status === 'running') return took && `running, ${took}`;
-  return now.exitedAt === undefined ? SAID[now.status] : took;
+function noteOf({ status, enteredAt, exitedAt }: Lit, over: boolean): string {
+  if (status === 'idle') return over ? 'not reached' : '';
+  if (status === 'cached' || status === 'skipped') return saidOf(status);
+  if (enteredAt === undefined || status === 'running') return '';
+  return exitedAt === undefined ? status : span(exitedAt - enteredAt);
 }
 
 const allNodes = (graph: Graph): Node[] =>
@@ -260,7 +271,7 @@ function follow({ graph, shapes, lit }: Shown): void {
   if (!byHand && lead?.id !== picked) pick(lead?.id, false);
   const shape = lead && shapes.get(lead.id);
   if (!shape || scrolled || byHand) return;
-  whenNew('followed', [shown?.key, lead.id], () => centre(shape));
+  whenNew('followed', [serial, lead.id], () => centre(shape));
 }
 
 function centre(shape: SVGGElement): void {
@@ -279,56 +290,50 @@ function pick(id: string | undefined, hand = true): void {
   if (!shown) return;
   light(shown);
   detail();
+  refreshTimes();
 }
 
 /** The panel beside the machine: the picked step, or the run as a whole. */
 function detail(): void {
   if (!shown) return;
-  const { machine, graph, lit } = shown;
+  const { run, graph, lit } = shown;
   const node = allNodes(graph).find(({ id }) => id === picked);
   const now = node && lit.get(node.id);
-  const facts = node && now ? factsOfNode(node, now) : factsOfMachine(machine);
-  whenNew(
-    'detail',
-    [
-      shown.key,
-      picked,
-      facts.map(([name, value]) => [
-        name,
-        typeof value === 'string' ? value : value.textContent || value.getAttribute('datetime'),
-      ]),
-    ],
-    () => {
-      const title = node ? node.label : 'Choose a step';
-      const why = now?.why ?? '';
-      part('detail').replaceChildren(
-        el('h3', {}, title),
-        el(
-          'p',
-          { class: 'sub' },
-          node ? `${node.type}: ${KINDS[node.type] ?? ''}` : 'Its times and its reason show here.',
-        ),
-        el(
-          'dl',
-          {},
-          ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]),
-        ),
-        ...(node && why ? [whyOf(why, now?.status === 'failed')] : []),
-      );
-    },
+  const facts = node && now ? factsOfNode(node, now) : factsOfRun(run);
+  const failed = (now?.status ?? run.state) === 'failed';
+  const why = now?.why ?? (failed || !node ? run.why : undefined);
+  const said = facts.map(([name, value]) => [
+    name,
+    typeof value === 'string' ? value : { ...value.dataset },
+  ]);
+  whenNew('detail', [serial, picked, said, why], () =>
+    part('detail').replaceChildren(
+      el('h3', {}, node ? node.label : run.title),
+      el(
+        'p',
+        { class: 'sub' },
+        node
+          ? `${node.type}: ${KINDS[node.type] ?? ''}`
+          : 'Choose a step for its times and its reason.',
+      ),
+      el('dl', {}, ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
+      ...(why ? [whyOf(why, failed)] : []),
+    ),
   );
 }
 
-type Fact = readonly [name: string, value: string | Element];
+type Fact = readonly [name: string, value: string | HTMLElement];
 
 function factsOfNode(node: Node, now: Lit): Fact[] {
-  const facts: Fact[] = [['State', SAID[now.status]]];
+  const facts: Fact[] = [['State', saidOf(now.status)]];
   if (now.enteredAt !== undefined) {
     facts.push(['Started', time(now.enteredAt)]);
-    facts.push([
-      'Took',
-      `${span((now.exitedAt ?? Date.now()) - now.enteredAt)}${now.exitedAt === undefined ? ' so far' : ''}`,
-    ]);
+    const { enteredAt, exitedAt } = now;
+    facts.push(
+      exitedAt === undefined
+        ? ['So far', el('span', { 'data-since': enteredAt })]
+        : ['Took', span(exitedAt - enteredAt)],
+    );
   }
   if (node.states.length === PHASES.length)
     for (const [at, phase] of PHASES.entries()) {
@@ -339,24 +344,30 @@ function factsOfNode(node: Node, now: Lit): Fact[] {
   return facts;
 }
 
-function factsOfMachine(machine: Machine): Fact[] {
-  const done = machine.tasks.filter(({ state }) => state !== 'RUNNING').length;
+function factsOfRun({ said, startedAt, endedAt, parameters }: Execution): Fact[] {
   return [
-    ['Run', machine.state.toLowerCase()],
-    ...(machine.tasks.length
-      ? [['Steps', `${done} of ${machine.tasks.length} begun have ended`] as const]
-      : []),
+    ['State', said],
+    ...(startedAt ? [['Started', time(startedAt)] as const] : []),
+    ...(endedAt === undefined ? [] : [['Took', span(endedAt - startedAt)] as const]),
+    ...Object.entries(parameters)
+      .slice(0, 12)
+      .map(
+        ([name, value]): Fact => [
+          shortened(name, 24),
+          shortened(typeof value === 'string' ? value : JSON.stringify(value), 120),
+        ],
+      ),
   ];
 }
 
 function whyOf(why: string, failed: boolean): Element {
   const short = gist(why);
-  if (short === why.trim()) return el('p', { class: failed ? 'why failed' : 'why' }, why);
+  const all = el('details', {}, el('summary', {}, 'All it said'), el('pre', { tabindex: 0 }, why));
   return el(
     'div',
     { class: failed ? 'why failed' : 'why' },
     el('p', {}, short),
-    el('details', {}, el('summary', {}, 'All it said'), el('pre', { tabindex: 0 }, why)),
+    ...(short === why.trim() ? [] : [all]),
   );
 }
 

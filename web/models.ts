@@ -27,7 +27,6 @@ export function drawModels(
           (one) => one.version === version && modelOf(one) === model.name,
         );
         return {
-          key: `${model.name}/${version}`,
           classes: at === 0 ? 'first' : '',
           cells: [
             at ? el('span', { class: 'hidden' }, model.name) : model.name,
@@ -66,13 +65,8 @@ export function drawModels(
 function metricOf(one: Retraining | undefined): Element {
   const { before, after } = one?.decision ?? {};
   if (!one || after === undefined) return blank();
-  return el(
-    'span',
-    { class: 'figures' },
-    before === undefined ? '' : `${figure(before)} → `,
-    el('b', {}, figure(after)),
-    ` ${one.gate.metric}`,
-  );
+  const from = before === undefined ? '' : `${figure(before)} → `;
+  return el('span', {}, `${one.gate.metric} ${from}`, el('b', {}, figure(after)));
 }
 
 const spotsOf = (root: Element) =>
@@ -89,7 +83,7 @@ function glide(root: Element, before: ReadonlyMap<string | undefined, DOMRect>):
   for (const chip of root.querySelectorAll<HTMLElement>('[data-chip]')) {
     const was = before.get(chip.dataset['chip']);
     const is = chip.getBoundingClientRect();
-    if (!was || (Math.abs(was.top - is.top) < 2 && Math.abs(was.left - is.left) < 2)) continue;
+    if (!was) continue;
     const from = `translate(${was.left - is.left}px, ${was.top - is.top}px)`;
     chip.animate([{ transform: from }, { transform: 'none' }], {
       duration: 900,
@@ -102,12 +96,6 @@ function glide(root: Element, before: ReadonlyMap<string | undefined, DOMRect>):
 export const modelOf = ({ model }: Pick<Endpoint, 'model'>): string =>
   model.replace(/^models:\//, '').replace(/(@[^@/]*|\/[^/]*)$/, '');
 
-const STATES: Readonly<Record<Endpoint['state'], string>> = {
-  deploying: 'deploying',
-  'in-service': 'in service',
-  failed: 'failed',
-};
-
 export function drawEndpoints(endpoints: readonly Endpoint[]): void {
   whenNew('endpoints', endpoints, () => {
     part('endpoints').replaceChildren(
@@ -116,13 +104,12 @@ export function drawEndpoints(endpoints: readonly Endpoint[]): void {
             'Endpoints',
             ['Name', 'State', 'Answers', 'Since'],
             endpoints.map((one) => ({
-              key: one.name,
               cells: [
                 el('span', {}, one.name, el('span', { class: 'sub' }, one.model)),
                 el(
                   'span',
                   { class: `state ${one.state}`, title: one.failure ?? '' },
-                  STATES[one.state],
+                  one.state.replace('-', ' '),
                 ),
                 one.version === undefined
                   ? blank()
@@ -156,7 +143,6 @@ export function drawRetrainings(
       );
       open.addEventListener('click', () => choose(`retrainings/${one.id}`));
       return {
-        key: one.id,
         cells: [
           open,
           el(

@@ -11,20 +11,20 @@ import {
   type Run,
 } from './ask.ts';
 import { drawLines, type ModelInputs } from './connect.ts';
-import { part, whenNew } from './dom.ts';
+import { part, refreshTimes, walkButtons, whenNew } from './dom.ts';
 import { type Drop, readDrop } from './drop.ts';
 import { drawForecasts, walkForecasts } from './forecast.ts';
 import { clearMachine, drawMachine, isOver, walkMachine } from './machine.ts';
 import { drawEndpoints, drawModels, drawRetrainings, modelOf } from './models.ts';
 import { poll } from './poll.ts';
-import { drawRuns, type Execution, executions, walkRuns } from './runs.ts';
-import { ago, exact, span } from './words.ts';
+import { drawRuns, type Execution, executions } from './runs.ts';
+import { span } from './words.ts';
 
 /** The page asks what every client may ask, in rounds; each part draws itself only when its facts have changed. */
 const MOST = { runs: 20, models: 12, versions: 12, drops: 24, dropBytes: 4_000_000 };
 let chosen = keyOf(location.hash);
 let list: readonly Execution[] = [];
-let known: { key: string; machine: Machine } | undefined;
+let known: { run: Execution; machine: Machine } | undefined;
 const models = new Map<string, ModelWithVersions>();
 const inputs = new Map<string, ModelInputs>();
 const drops = new Map<string, Drop | undefined>();
@@ -38,16 +38,13 @@ function keyOf(hash: string): string | undefined {
 }
 
 async function round(signal: AbortSignal): Promise<boolean> {
-  const [{ runs = [] }, { retrainings }] = [
-    await ask<{ runs?: Run[] }>(
-      `/apis/v2beta1/runs?page_size=${MOST.runs}&sort_by=created_at%20desc`,
-      signal,
-    ),
-    await ask<{ retrainings: Retraining[] }>(`/api/retrainings?limit=${MOST.runs}`, signal),
-  ];
+  const newest = `/apis/v2beta1/runs?page_size=${MOST.runs}&sort_by=created_at%20desc`;
+  const { runs = [] } = await ask<{ runs?: Run[] }>(newest, signal);
+  const again = `/api/retrainings?limit=${MOST.runs}`;
+  const { retrainings } = await ask<{ retrainings: Retraining[] }>(again, signal);
   list = executions(runs, retrainings).slice(0, MOST.runs);
   part('no-runs').hidden = list.length > 0;
-  document.body.classList.toggle('bare', list.length === 0);
+  part('bench').hidden = list.length === 0;
   drawRuns(list, current()?.key, choose);
   drawRetrainings(retrainings, choose);
   await machine(signal);
@@ -77,46 +74,31 @@ async function machine(signal: AbortSignal): Promise<void> {
   const now =
     chosen !== undefined && !list.some(({ key }) => key === chosen) ? older(chosen) : current();
   if (!now) return clearMachine('');
-  const settled =
-    known?.key === now.key &&
-    isOver(known.machine.state) &&
-    now.state !== 'running' &&
-    now.state !== 'waiting';
-  if (!settled) {
-    const machine = await askMaybe<Machine>(now.path, signal);
-    if (!machine) {
-      if (now.key === chosen && now.said === '') chosen = undefined;
-      return clearMachine('This machine is not to be had: it was deleted, or has not begun.');
-    }
-    known = { key: now.key, machine };
-  }
-  showMachine(now);
+  const over = now.state !== 'running' && now.state !== 'waiting';
+  if (known?.run.key === now.key && isOver(known.machine.state) && over)
+    return show(now, known.machine);
+  const machine = await askMaybe<Machine>(now.path, signal);
+  if (machine) return show(now, machine);
+  if (now.said === '') chosen = undefined;
+  clearMachine('This machine is not to be had: it was deleted, or has not begun.');
 }
 
 /** An address of a run that the list no longer holds. */
 function older(key: string): Execution {
   const [room = '', id = ''] = key.split('/');
   const path = `/api/${room}/${encodeURIComponent(id)}/machine`;
-  return {
-    key,
-    title: id,
-    kind: 'run',
-    state: 'stopped',
-    said: '',
-    startedAt: 0,
-    endedAt: undefined,
-    path,
-  };
+  const none = { startedAt: 0, endedAt: undefined, parameters: {}, why: undefined };
+  return { key, title: id, kind: 'run', state: 'stopped', said: '', path, ...none };
 }
 
-function showMachine(now: Execution): void {
-  if (!known) return;
-  const { key, machine } = known;
-  drawMachine(key, machine);
-  whenNew('run-name', [key, now.title, now.said, machine.state], () => {
-    const said = now.said || machine.state.toLowerCase();
-    part('run-name').textContent = `${now.said ? now.title : machine.name}: ${said}`;
-    part('spoken').textContent = `${now.title}: ${said}`;
+function show(now: Execution, machine: Machine): void {
+  const said = now.said || machine.state.toLowerCase();
+  const run = now.said ? now : { ...now, title: machine.name, said };
+  known = { run, machine };
+  drawMachine(run, machine);
+  whenNew('run-name', [run.key, run.title, said], () => {
+    part('run-name').textContent = `${run.title}: ${said}`;
+    part('spoken').textContent = `${run.title}: ${said}`;
   });
 }
 
@@ -166,15 +148,8 @@ async function scored(signal: AbortSignal): Promise<Drop[]> {
   for (const { path, etag } of files) {
     const key = `${path} ${etag}`;
     if (!drops.has(key)) {
-      const name = path.replace(/^forecast\/|\.json$/g, '');
-      drops.set(
-        key,
-        await readFile(
-          `/api/data/${path.split('/').map(encodeURIComponent).join('/')}`,
-          name,
-          signal,
-        ),
-      );
+      const place = path.split('/').map(encodeURIComponent).join('/');
+      drops.set(key, await readable(ask(`/api/data/${place}`, signal), path.slice(9, -5)));
     }
     const drop = drops.get(key);
     if (drop) found.push(drop);
@@ -182,15 +157,13 @@ async function scored(signal: AbortSignal): Promise<Drop[]> {
   return found;
 }
 
-async function readFile(
-  path: string,
-  name: string,
-  signal: AbortSignal,
-): Promise<Drop | undefined> {
+/** Undefined for what is gone meanwhile, or is no such file. */
+async function readable(file: Promise<unknown>, name: string): Promise<Drop | undefined> {
   try {
-    return readDrop(await askMaybe<unknown>(path, signal), name);
+    return readDrop(await file, name);
   } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
+    if (error instanceof SyntaxError || (error instanceof Refusal && error.status < 500))
+      return undefined;
     throw error;
   }
 }
@@ -205,19 +178,8 @@ function choose(key: string): void {
 function say(words: string, state: 'idle' | 'running' | 'lost'): void {
   whenNew('status', [words, state], () => {
     part('status').textContent = words;
-    part('status').dataset['state'] = state;
+    part('status').className = state;
   });
-}
-
-/** Every time on the page grows older in place. */
-function refreshTimes(): void {
-  const now = Date.now();
-  for (const one of document.querySelectorAll<HTMLElement>('time[data-at]')) {
-    const at = Number(one.dataset['at']);
-    const words = ago(at, now);
-    if (one.textContent !== words) one.textContent = words;
-    if (!one.title) one.title = exact(at);
-  }
 }
 
 function keys(): void {
@@ -233,9 +195,9 @@ function keys(): void {
 part('address').textContent = location.origin;
 drawLines(undefined);
 keys();
-walkRuns();
+walkButtons('runs');
 walkForecasts();
-walkMachine(() => known && drawMachine(known.key, known.machine));
+walkMachine(() => known && drawMachine(known.run, known.machine));
 addEventListener('hashchange', () => {
   chosen = keyOf(location.hash) ?? chosen;
   again();
@@ -247,14 +209,12 @@ const again = poll({
   ask: round,
   told(failed) {
     if (!failed) return;
-    const refused = failed.error instanceof Refusal && failed.error.status < 500;
-    const wait = span(failed.againAt - Date.now());
-    say(
-      refused
-        ? `refused: ${(failed.error as Refusal).status}`
-        : `server unreachable, retrying in ${wait}`,
-      'lost',
-    );
+    const { error, againAt } = failed;
+    const why =
+      error instanceof Refusal && error.status < 500
+        ? `the server refused (${error.status})`
+        : 'server unreachable';
+    say(`${why}, retrying in ${span(againAt - Date.now())}`, 'lost');
   },
 });
 again();

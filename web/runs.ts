@@ -15,14 +15,14 @@ export interface Execution {
   readonly endedAt: number | undefined;
   /** What to ask for the machine. */
   readonly path: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Why it ended as it did. */
+  readonly why: string | undefined;
 }
 
 const RUN_STATES: Readonly<Record<string, readonly [Execution['state'], string]>> = {
   PENDING: ['waiting', 'waiting'],
-  RUNNING: ['running', 'running'],
   CANCELING: ['running', 'stopping'],
-  SUCCEEDED: ['succeeded', 'succeeded'],
-  FAILED: ['failed', 'failed'],
   CANCELED: ['stopped', 'stopped'],
 };
 const OUTCOMES: Readonly<Record<Retraining['state'], readonly [Execution['state'], string]>> = {
@@ -33,21 +33,29 @@ const OUTCOMES: Readonly<Record<Retraining['state'], readonly [Execution['state'
   failed: ['failed', 'failed'],
 };
 
+/** Running, succeeded, failed. */
+function plain(state: string): readonly [Execution['state'], string] {
+  const word = state.toLowerCase();
+  return [word as Execution['state'], word];
+}
+
 /** Both kinds, newest first. */
 export function executions(runs: readonly Run[], retrainings: readonly Retraining[]): Execution[] {
   const causes = new Map(retrainings.map((one) => [one.runId, one]));
   const ofRuns = runs.map((run): Execution => {
-    const [state, said] = RUN_STATES[run.state] ?? ['waiting', run.state.toLowerCase()];
+    const [state, said] = RUN_STATES[run.state] ?? plain(run.state);
     const around = causes.get(run.run_id);
     return {
       key: `runs/${run.run_id}`,
       title: around ? around.pipeline : run.display_name,
-      kind: around ? 'run of a retraining' : 'run',
+      kind: around ? 'run by a rule' : 'run',
       state,
       said,
       startedAt: Date.parse(run.created_at),
       endedAt: run.finished_at ? Date.parse(run.finished_at) : undefined,
       path: `/api/runs/${encodeURIComponent(run.run_id)}/machine`,
+      parameters: run.runtime_config?.parameters ?? {},
+      why: run.error?.message,
     };
   });
   const ofRetrainings = retrainings.map((one): Execution => {
@@ -61,6 +69,8 @@ export function executions(runs: readonly Run[], retrainings: readonly Retrainin
       startedAt: one.startedAt,
       endedAt: one.endedAt,
       path: `/api/retrainings/${encodeURIComponent(one.id)}/machine`,
+      parameters: one.parameters,
+      why: one.reason,
     };
   });
   // A retraining and its run start in one moment: the outer one comes first.
@@ -88,14 +98,8 @@ export function drawRuns(
           },
           el('span', { class: 'mark', 'aria-hidden': 'true' }),
           el('span', { class: 'name' }, shortened(one.title, 34)),
-          el(
-            'span',
-            { class: 'sub' },
-            `${one.kind}, ${one.said}`,
-            took ? ` in ${took}` : '',
-            ' · ',
-            time(one.startedAt),
-          ),
+          time(one.startedAt),
+          el('span', { class: 'sub' }, `${one.kind}, ${one.said}${took && `, ${took}`}`),
         );
         line.addEventListener('click', () => choose(one.key));
         return line;
@@ -107,23 +111,4 @@ export function drawRuns(
       root.replaceChildren(...lines.map((line) => el('li', {}, line)));
     }),
   );
-}
-
-/** Up and down move, Home and End jump; Enter chooses, as on any button. */
-export function walkRuns(): void {
-  part('runs').addEventListener('keydown', (event) => {
-    const lines = [...part('runs').querySelectorAll<HTMLElement>('button')];
-    const at = lines.indexOf(document.activeElement as HTMLElement);
-    const steps: Readonly<Record<string, number>> = {
-      ArrowDown: at + 1,
-      ArrowUp: at - 1,
-      Home: 0,
-      End: lines.length - 1,
-    };
-    const next = lines[steps[event.key] ?? -1];
-    if (!next) return;
-    event.preventDefault();
-    roving(lines, next);
-    next.focus();
-  });
 }
