@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { Route } from '../kernel/route.ts';
+import { statesSeen } from '../platform/states.ts';
 import { apiRoute } from '../protocols/api.ts';
 import { RetrainingAsked, RetrainingId, RetrainingRecord } from './model.ts';
 import type { LoopService } from './service.ts';
@@ -35,6 +36,36 @@ export function loopRoutes(loops: LoopService): Route[] {
       limits: read,
       summary: 'One retraining',
       run: async (call, { id }) => onWire(await loops.get(call, id)),
+    }),
+    apiRoute('GET', '/api/retrainings/{id}/machine', 'loops:read', {
+      input: z.strictObject({ id: RetrainingId }),
+      output: z.object({
+        name: z.string(),
+        state: z.string(),
+        definition: z.json(),
+        history: z.array(
+          z.object({
+            name: z.string(),
+            status: z.enum(['running', 'succeeded', 'failed']),
+            enteredAt: z.number(),
+            exitedAt: z.number().optional(),
+          }),
+        ),
+        tasks: z.array(z.never()),
+      }),
+      resource: ({ id }) => `retrainings/${id}`,
+      limits: { bodyBytes: 0, timeoutSeconds: 30 },
+      summary: 'The machine of a retraining, and which of its states have run.',
+      run: async (call, { id }) => {
+        const { record, definition, events } = await loops.machineOf(call, id);
+        return {
+          name: record.rule ?? record.pipeline,
+          state: record.state,
+          definition,
+          history: statesSeen(events),
+          tasks: [],
+        };
+      },
     }),
     apiRoute('POST', '/api/retrainings', 'loops:write', {
       input: RetrainingAsked,

@@ -145,7 +145,7 @@ export function loopService(parts: LoopParts) {
     });
   }
 
-  return {
+  const service = {
     /** By hand. The machine starts now, or by the follower of this commit. */
     async create(call: Call, asked: RetrainingAsked): Promise<RetrainingRecord> {
       const retraining: Retraining = { ...asked, retraining: `manual-${newUlid(world)}` };
@@ -171,6 +171,17 @@ export function loopService(parts: LoopParts) {
       const record = await store.find(call, id);
       if (!record) throw new Problem('missing', `Retraining ${id} not found.`);
       return record;
+    },
+
+    /** The machine `retraining`, and what of it this one has run. Throws `missing`. */
+    async machineOf(call: Call, id: string) {
+      const record = await service.get(call, id);
+      const definition = await machines.definition(call, MACHINE);
+      if (definition === undefined) throw new Problem('missing', `There is no machine ${MACHINE}.`);
+      const begun = await machines.describe(call, MACHINE, id);
+      // Some dozen events: one page holds them.
+      const events = begun ? await machines.history(call, MACHINE, id) : [];
+      return { record, definition, events };
     },
 
     /** Newest first. */
@@ -277,6 +288,7 @@ export function loopService(parts: LoopParts) {
       });
     },
   };
+  return service;
 }
 export type LoopService = ReturnType<typeof loopService>;
 
