@@ -2,6 +2,8 @@ import type { Call } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
+import { endedOf } from '../platform/ended.ts';
+import { reasonOf } from '../platform/failure.ts';
 import type { Endpoints } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import {
@@ -234,21 +236,13 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
 
     /** Hears the end of executions: a deployment that was stopped, or ran out of time, keeps the old revision too. */
     async close(call: Call, told: Told): Promise<void> {
-      const { machine, execution, state, cause, error } = told.data as {
-        machine: string;
-        execution: string;
-        state: string;
-        cause?: string | null;
-        error?: string | null;
-      };
+      const { machine, execution, state, cause, error } = endedOf(told);
       if (machine !== DEPLOY_MACHINE || state === 'SUCCEEDED') return;
-      const own = `${call.workspace}-`;
-      const name = execution.startsWith(own) ? execution.slice(own.length) : execution;
-      const [, endpoint = '', deployment = ''] = /^(.+)-([^-]{26})$/.exec(name) ?? [];
+      const [, endpoint = '', deployment = ''] = /^(.+)-([^-]{26})$/.exec(execution) ?? [];
       const before = await store.find(call, endpoint);
       if (before?.target !== deployment && before?.asked !== deployment) return;
       if (before.state !== 'deploying') return;
-      const reason = cause || error || `The deployment ended ${state}.`;
+      const reason = reasonOf({ error, cause }) ?? `The deployment ended ${state}.`;
       await giveUp(call, { endpoint, deployment, why: 'asked' }, reason.slice(0, 1000));
     },
   };

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { Json } from '../kernel/json.ts';
+import { reasonOf } from '../platform/failure.ts';
 import type { Task } from '../platform/ports.ts';
 import type { Deployments } from './deployment.ts';
 import { Deployment } from './model.ts';
@@ -10,17 +11,9 @@ const Failed = Deployment.extend({
 
 const MAX_REASON = 1000;
 
-/** A failed function's Cause is JSON with an errorMessage; anything else is shown as it is. */
-function reasonOf({ Error: name, Cause }: z.infer<typeof Failed>['error']): string {
-  let said = Cause;
-  try {
-    const { errorMessage } = JSON.parse(Cause) as { errorMessage?: unknown };
-    if (typeof errorMessage === 'string') said = errorMessage;
-  } catch {
-    // Not a function's failure: the text itself says why.
-  }
-  const waited = name === 'Problem.unavailable' ? ' It was not in service in time.' : '';
-  return `${said || name}${waited}`.slice(0, MAX_REASON);
+function said({ Error: error, Cause: cause }: z.infer<typeof Failed>['error']): string {
+  const waited = error === 'Problem.unavailable' ? ' It was not in service in time.' : '';
+  return `${reasonOf({ error, cause }) ?? error}${waited}`.slice(0, MAX_REASON);
 }
 
 /** The functions that `deploy-endpoint` invokes. */
@@ -36,7 +29,7 @@ export function servingTasks(deployments: Deployments): Readonly<Record<string, 
     'deploy-switch': step(deployments.switchOver),
     'deploy-failed': async (call, input) => {
       const { error, ...deployment } = Failed.parse(input);
-      const reason = reasonOf(error);
+      const reason = said(error);
       return { reason, ...(await deployments.giveUp(call, deployment, reason)) };
     },
   };
