@@ -76,7 +76,7 @@ export class EventsStack extends Stack {
     });
     if (props.rooms['triggers']) this.clock();
     for (const [room, { followers }] of Object.entries(props.rooms))
-      for (const follower of followers) this.follower(bus, room, follower);
+      for (const follower of followers) if (!follower.here) this.follower(bus, room, follower);
     new CfnOutput(this, 'AlarmTopic', { value: this.alarms.topicArn });
   }
 

@@ -213,6 +213,8 @@ export interface Follower {
   readonly name: string;
   /** Event types, `*` at the end for a prefix. */
   readonly hears: readonly string[];
+  /** It serves only its own process: the bus inside one delivers to it, and a stack makes no queue for it. */
+  readonly here?: true;
   run(call: Call, told: Told): Promise<void>;
 }
 

@@ -5,7 +5,7 @@ import { servingRoutes } from './api.ts';
 import { deployments, type Models } from './deployment.ts';
 import { inferenceRoutes } from './inference.ts';
 import { invocationRoutes } from './invocations.ts';
-import { type Predictions, predictions } from './prediction.ts';
+import { predictions } from './prediction.ts';
 import { routing } from './routing.ts';
 import { type ServingService, servingService } from './service.ts';
 import { signatureAt } from './signature.ts';
@@ -23,7 +23,7 @@ export type ServingPlatform = Pick<
 export function servingRoom(
   platform: ServingPlatform,
   models: Omit<Models, 'signature'>,
-): Room & { service: ServingService; predictions: Predictions } {
+): Room & { service: ServingService } {
   const { table, blobs, machines, endpoints, world, secret } = platform;
   const store = servingStore(table);
   const routes = routing(store, world);
@@ -41,10 +41,9 @@ export function servingRoom(
   };
   const service = servingService(parts);
   const steps = deployments(parts);
-  const predict = predictions({ routing: routes, endpoints, blobs, world });
+  const predict = predictions({ routing: routes, endpoints });
   return {
     service,
-    predictions: predict,
     routes: [...servingRoutes(service), ...invocationRoutes(predict), ...inferenceRoutes(predict)],
     followers: [
       { name: 'serving-alias', hears: ['registry.alias.set'], run: service.follow },
@@ -58,6 +57,7 @@ export function servingRoom(
       {
         // Where routing lives beside the followers, a switch is seen at once and not after its age.
         name: 'serving-routing',
+        here: true,
         hears: ['serving.endpoint.deployed', 'serving.endpoint.rolled-back'],
         run: async (call) => routes.forget(call),
       },
