@@ -21,7 +21,6 @@ const EndpointOnWire = z.object({
   /** What it is on its way to, while it deploys. */
   target: z.object({ version: z.int(), deployment: z.string() }).optional(),
   scale: Scale,
-  sampleRate: z.number(),
   createdAt: z.number(),
   updatedAt: z.number(),
 });
@@ -33,7 +32,7 @@ const RevisionOnWire = Revision.omit({ signature: true, served: true, endpoint: 
 });
 
 function onWire(endpoint: Endpoint): EndpointOnWire {
-  const { name, model, state, failure, scale, sampleRate, createdAt, updatedAt } = endpoint;
+  const { name, model, state, failure, scale, createdAt, updatedAt } = endpoint;
   const moving = state === 'deploying';
   return {
     name,
@@ -55,7 +54,6 @@ function onWire(endpoint: Endpoint): EndpointOnWire {
         }
       : {}),
     scale,
-    sampleRate,
     createdAt,
     updatedAt,
   };

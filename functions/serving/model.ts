@@ -40,11 +40,10 @@ export const Scale = z
   });
 export type Scale = z.infer<typeof Scale>;
 
-/** What a caller may say about an endpoint. `sampleRate`: the share of predictions whose bodies are kept. */
+/** What a caller may say about an endpoint. */
 export const EndpointAsked = z.strictObject({
   model: ModelUri,
   scale: Scale.default(() => Scale.parse({})),
-  sampleRate: z.number().min(0).max(1).default(0),
 });
 export type EndpointAsked = z.infer<typeof EndpointAsked>;
 
@@ -78,6 +77,9 @@ export const Deployment = z.object({
 });
 export type Deployment = z.infer<typeof Deployment>;
 
+/** What `registry.alias.set` tells, as far as serving reads it. */
+export const AliasMoved = z.object({ name: z.string(), alias: z.string() });
+
 export const Revision = z.object({
   endpoint: z.string(),
   /** A ULID. */
@@ -101,7 +103,6 @@ export const Endpoint = z.object({
   name: z.string(),
   model: z.string(),
   scale: Scale,
-  sampleRate: z.number(),
   /** Moves with every change; each change is conditional on it. */
   generation: z.int(),
   /** The newest deployment that a caller asked for. */
@@ -129,7 +130,5 @@ export const LIMITS = {
   timeoutSeconds: 60,
   /** A routing record older than this is read again. */
   routingAgeMs: 5_000,
-  /** Sampled bodies are cut here. */
-  sampleBytes: 1_000_000,
   mlmodelBytes: 1_000_000,
 } as const;

@@ -1,3 +1,4 @@
+import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
 import type { Page, Pages } from '../kernel/page.ts';
@@ -7,9 +8,11 @@ import type { EndpointStatus, Machines } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import { DEPLOY_MACHINE, type DeploymentParts, resolveModel } from './deployment.ts';
 import {
+  AliasMoved,
   Deployment,
   type Endpoint,
   type EndpointAsked,
+  EndpointName,
   LIMITS,
   type Revision,
   readModelUri,
@@ -62,26 +65,24 @@ export function servingService(parts: ServingParts) {
     await models.locate(call, wanted.source); // what cannot be served is refused now
     const before = await store.find(call, name);
     if (!before) await roomForOneMore(call);
-    const same = before !== undefined && serves(before, asked, wanted);
-    if (same && before.sampleRate === asked.sampleRate) return before;
+    if (before && serves(before, asked, wanted)) return before;
     const now = world.now();
-    const id = same ? before.asked : newUlid(world);
+    const id = newUlid(world);
     const after: Endpoint = {
       ...(before ?? { name, createdAt: now }),
       ...asked,
       wanted,
       asked: id,
-      state: same ? before.state : 'deploying',
+      state: 'deploying',
       failure: undefined,
       generation: (before?.generation ?? 0) + 1,
       updatedAt: now,
     };
-    const data = { endpoint: name, model: asked.model, sampleRate: asked.sampleRate };
     const deployment = { endpoint: name, deployment: id, why: 'asked' };
     await store.change(call, before, after, [], {
-      type: same ? 'serving.endpoint.configured' : 'serving.endpoint.asked',
+      type: 'serving.endpoint.asked',
       subject: subject(name),
-      data: same ? data : { ...data, version: wanted.version, deployment },
+      data: { endpoint: name, model: asked.model, version: wanted.version, deployment },
     });
     return after;
   }
@@ -196,7 +197,7 @@ export function servingService(parts: ServingParts) {
 
     /** Hears `registry.alias.set`: all who follow that alias are deployed anew, once per event. */
     async follow(call: Call, told: Told): Promise<void> {
-      const { name, alias } = told.data as { name: string; alias: string };
+      const { name, alias } = AliasMoved.parse(told.data);
       for (const endpoint of await store.all(call)) {
         const follows = readModelUri(endpoint.model);
         if (follows.name === name && follows.alias === alias)
@@ -206,13 +207,13 @@ export function servingService(parts: ServingParts) {
 
     /** Hears `serving.endpoint.asked` and `serving.rollback.asked`: starts what a lost process did not. */
     async restart(call: Call, told: Told): Promise<void> {
-      const { deployment } = told.data as { deployment: unknown };
-      await start(call, Deployment.parse(deployment));
+      const { deployment } = Asked.parse(told.data);
+      await start(call, deployment);
     },
 
     /** Hears `serving.endpoint.removed`: ends what a lost process left running. */
     async clear(call: Call, told: Told): Promise<void> {
-      const { endpoint } = told.data as { endpoint: string };
+      const { endpoint } = Removed.parse(told.data);
       if (!(await store.find(call, endpoint))) await endpoints.remove(call, endpoint);
       await store.removeRevisions(call, endpoint, told.id);
     },
@@ -230,6 +231,8 @@ export function servingService(parts: ServingParts) {
 export type ServingService = ReturnType<typeof servingService>;
 
 const FIELD_TO = { field: 'to' };
+const Asked = z.object({ deployment: Deployment });
+const Removed = z.object({ endpoint: EndpointName });
 
 /** Whether it serves this already, or is about to; what failed is not served. */
 const serves = (endpoint: Endpoint, asked: EndpointAsked, wanted: ServedVersion): boolean =>

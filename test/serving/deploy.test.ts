@@ -72,15 +72,6 @@ describe('deploying', () => {
     expect(home.endpointsHeld.deployed).toHaveLength(1);
   });
 
-  test('only the sample rate changed: no new revision', async () => {
-    await put('models:/churn/1');
-    await home.quiet();
-    await put('models:/churn/1', { sampleRate: 1 });
-    await home.quiet();
-    expect(await revisions()).toHaveLength(1);
-    expect(await look()).toMatchObject({ sampleRate: 1, state: 'in-service' });
-  });
-
   test('another scale is another revision', async () => {
     await put('models:/churn/1');
     await home.quiet();
@@ -186,6 +177,35 @@ describe('a model that does not start', () => {
     await home.quiet();
     expect(await look()).toMatchObject({ state: 'in-service', version: 1 });
     expect(await predicted()).toBe('{"predictions":[1]}');
+  });
+});
+
+describe('a cause that is JSON is shown as the text in it', () => {
+  const cause = JSON.stringify({ Error: 'E', Cause: '{"errorMessage":"no room on the disk"}' });
+  async function underWay(): Promise<string> {
+    home.endpointsHeld.setSlow(true);
+    await put('models:/churn/1');
+    await home.until(async () => (await revisions()).length === 1);
+    return (await revisions())[0]?.revision ?? '';
+  }
+
+  test('where the machine catches it', async () => {
+    const input = { endpoint: 'shop', deployment: await underWay(), why: 'asked' };
+    const error = { Error: 'States.TaskFailed', Cause: cause };
+    await home.tasks['deploy-failed']?.(call, { ...input, error });
+    expect(await look()).toMatchObject({ failure: 'no room on the disk' });
+  });
+
+  test('where the machine itself ends of it', async () => {
+    const execution = `shop-${await underWay()}`;
+    const machine = 'deploy-endpoint';
+    await home.table.commit(call, [], {
+      type: 'machines.execution.ended',
+      subject: `executions/${execution}`,
+      data: { machine, execution, state: 'FAILED', error: 'E', cause, output: null },
+    });
+    await home.until(async () => (await look()).failure !== undefined);
+    expect(await look()).toMatchObject({ failure: 'no room on the disk' });
   });
 });
 
@@ -305,13 +325,6 @@ describe('bad input changes nothing', () => {
       { model: 'models:/churn/1', scale: { minimum: 2 } },
       400,
       'scale.minimum',
-    ],
-    [
-      'PUT',
-      '/api/endpoints/shop',
-      { model: 'models:/churn/1', sampleRate: 1.5 },
-      400,
-      'sampleRate',
     ],
     ['PUT', '/api/endpoints/shop', { model: 'models:/churn/1', extra: 1 }, 400, ''],
     ['PUT', '/api/endpoints/-x', { model: 'models:/churn/1' }, 400, 'name'],

@@ -1,12 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Problem } from '../../functions/kernel/problem.ts';
 import type { InferenceRequest } from '../../functions/platform/ports.ts';
-import { type servingRoom as Room, servingRoom } from '../../functions/serving/index.ts';
+import { servingRoom } from '../../functions/serving/index.ts';
 import { answer } from './endpoints.ts';
 import { call, type House, house } from './house.ts';
 
 let home: House;
-let room: ReturnType<typeof Room>;
 let asked: InferenceRequest[];
 let reply: (request: InferenceRequest) => ReturnType<typeof answer>;
 const sent = () => JSON.parse(Buffer.from(asked.at(-1)?.body ?? []).toString());
@@ -21,10 +20,7 @@ signature:
 beforeEach(async () => {
   asked = [];
   reply = () => answer('{"predictions": [1.0, 2.5]}');
-  home = await house((ground, shelf) => {
-    room = servingRoom(ground, shelf.models);
-    return [room];
-  });
+  home = await house((ground, shelf) => [servingRoom(ground, shelf.models)]);
   for (const name of ['churn', 'plain']) {
     home.shelf.add(name, 3);
     home.servers.set(`mem://models/${name}/3`, (request) => {
@@ -140,44 +136,6 @@ describe('the way of a prediction', () => {
     for (const each of answers)
       expect([each.status, each.headers.get('retry-after')]).toEqual([503, '5']);
   });
-
-  test('keeps the share of bodies that was asked for, after the answer', async () => {
-    await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
-    expect(await samples()).toHaveLength(0);
-    await deploy('churn', { sampleRate: 1 });
-    reply = () => ({
-      ...answer(''),
-      body: new Blob(['{"predictions": [9]}']).stream() as ReadableStream<Uint8Array>,
-    });
-    const answered = await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
-    expect(answered.text).toBe('{"predictions": [9]}');
-    await room.predictions.settled();
-    expect(await samples()).toMatchObject([
-      {
-        endpoint: 'churn',
-        version: 3,
-        request: '{"inputs":[1]}',
-        status: 200,
-        answer: '{"predictions": [9]}',
-      },
-    ]);
-    await deploy('churn', { sampleRate: 0.25 });
-    for (let i = 0; i < 200; i += 1)
-      await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
-    await room.predictions.settled();
-    const { length } = await samples();
-    expect(length).toBeGreaterThan(25);
-    expect(length).toBeLessThan(80);
-  });
-  async function samples() {
-    const { blobs } = await home.blobs.list(call, 'serving/churn/samples/2026-11-24/');
-    const found = [];
-    for (const { path } of blobs) {
-      const blob = await home.blobs.get(call, path);
-      found.push(JSON.parse(await new Response(blob?.body ?? null).text()));
-    }
-    return found;
-  }
 });
 
 describe('KServe V1', () => {
