@@ -2,6 +2,7 @@ import {
   chmodSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -10,76 +11,88 @@ import {
 import { join } from 'node:path';
 import { startTimeOf } from './process.ts';
 
-/** `DATA/server.json`: both the lock on a data folder and the way to find its server. */
+/** `DATA/server.json`: where the server of a data folder is found. */
 export interface ServerFile {
   readonly pid: number;
   readonly startTime: string;
-  /** Empty until the server listens. */
   readonly url: string;
 }
+type Claim = Pick<ServerFile, 'pid' | 'startTime'>;
 
-const pathOf = (data: string) => join(data, 'server.json');
+const addressOf = (data: string) => join(data, 'server.json');
+/** Old claims that a slow reader may still be looking at. */
+const KEPT = 3;
 
-function read(path: string): ServerFile | undefined {
+function read<T>(path: string): T | undefined {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as ServerFile;
+    return JSON.parse(readFileSync(path, 'utf8')) as T;
   } catch {
     return undefined;
   }
 }
-const lives = (held: ServerFile | undefined): held is ServerFile =>
-  held !== undefined && startTimeOf(held.pid) === held.startTime;
+const lives = <T extends Claim>(claim: T | undefined): claim is T =>
+  typeof claim?.pid === 'number' && startTimeOf(claim.pid) === claim.startTime;
 
 /** The server that runs on this data folder now, if any. */
 export function runningServer(data: string): ServerFile | undefined {
-  const held = read(pathOf(data));
+  const held = read<ServerFile>(addressOf(data));
   return lives(held) ? held : undefined;
 }
 
 export class Taken extends Error {
-  constructor(by: ServerFile) {
-    super(`${by.url || 'another server'} (pid ${by.pid}) already serves this data folder`);
+  constructor(data: string, { pid }: Claim) {
+    const address = read<ServerFile>(addressOf(data));
+    const named = address?.pid === pid ? address.url : 'another server';
+    super(`${named} (pid ${pid}) already serves this data folder`);
   }
 }
 
 /**
- * Takes the folder for this process, or throws `Taken`. The file is written whole beside its place and linked there,
- * so nobody ever reads half of it, and of many who try at once one succeeds. A file that a dead server left is moved
- * away under a name of ours and looked at once more there: what turns out to be a living server's is linked back.
+ * Takes the folder for this process, or throws `Taken`. A claim is a numbered file, `DATA/lock/<n>`, written whole
+ * beside its place and linked there. The highest number counts: if its process is gone, whoever links the next number
+ * has the folder, and only one can. A claim is never moved or removed while it counts, so there is no moment in which
+ * two could each find the folder free (decision 006).
  */
 export function takeLock(data: string): { publish(url: string): void; release(): void } {
-  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const folder = join(data, 'lock');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(data, 0o700);
-  const mine: ServerFile = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '', url: '' };
-  const beside = `${pathOf(data)}.${process.pid}`;
-  const written = (file: ServerFile) =>
-    writeFileSync(beside, JSON.stringify(file), { mode: 0o600 });
+  const mine: Claim = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
+  const beside = join(folder, `${process.pid}.new`);
+  const written = (value: unknown) => writeFileSync(beside, JSON.stringify(value), { mode: 0o600 });
   written(mine);
+  let number: number;
   try {
-    while (!linked(beside, pathOf(data))) {
-      const holder = runningServer(data);
-      if (holder) throw new Taken(holder);
-      clearAway(pathOf(data), `${beside}.stale`);
+    for (;;) {
+      const numbers = claims(folder);
+      const newest = numbers.at(-1) ?? 0;
+      const holder = read<Claim>(join(folder, String(newest)));
+      if (lives(holder)) throw new Taken(data, holder);
+      number = newest + 1;
+      if (!linked(beside, join(folder, String(number)))) continue;
+      for (const old of numbers)
+        if (old <= number - KEPT) rmSync(join(folder, String(old)), { force: true });
+      break;
     }
   } finally {
     rmSync(beside, { force: true });
   }
-  const isMine = () => {
-    const held = read(pathOf(data));
-    return held?.pid === mine.pid && held.startTime === mine.startTime;
+  const replace = (path: string, value: unknown) => {
+    written(value);
+    renameSync(beside, path);
   };
   return {
-    publish(url) {
-      // Whoever was moved aside for an instant by a third one, and lost the place to it, finds that out here.
-      const holder = isMine() ? undefined : runningServer(data);
-      if (holder) throw new Taken(holder);
-      written({ ...mine, url });
-      renameSync(beside, pathOf(data));
-    },
+    publish: (url) => replace(addressOf(data), { ...mine, url }),
     release() {
-      if (isMine()) rmSync(pathOf(data), { force: true });
+      if (read<Claim>(addressOf(data))?.pid === mine.pid) rmSync(addressOf(data), { force: true });
+      replace(join(folder, String(number)), { pid: mine.pid, startTime: 'released' });
     },
   };
+}
+
+function claims(folder: string): number[] {
+  const names = readdirSync(folder).filter((name) => /^\d+$/.test(name));
+  return names.map(Number).sort((a, b) => a - b);
 }
 
 function linked(from: string, to: string): boolean {
@@ -90,16 +103,4 @@ function linked(from: string, to: string): boolean {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw error;
   }
-}
-
-function clearAway(path: string, aside: string): void {
-  try {
-    renameSync(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
-  }
-  const moved = read(aside);
-  if (lives(moved)) linked(aside, path);
-  rmSync(aside, { force: true });
 }
