@@ -1,49 +1,62 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 /**
- * What `npm pack` publishes: the command as plain JavaScript in dist/ (Node strips no types under node_modules), and a
- * manifest without the Node binaries that only this repository's scripts use.
+ * What is published: the command as plain JavaScript in dist/ (Node strips no types under node_modules).
  *
- *     node bin/build.ts            dist/ alone
- *     node bin/build.ts pack       dist/, and package.json as it is published
- *     node bin/build.ts unpack     package.json as it was
+ *     node bin/build.ts              dist/
+ *     node bin/build.ts pack FOLDER  and a tarball of it in FOLDER, packed from a copy whose manifest leaves out what
+ *                                    only this repository's scripts use: tools, and the pinned Node binaries
  */
 const root = resolve(import.meta.dirname, '..');
-const manifest = join(root, 'package.json');
-const kept = join(root, 'dist/package.json.kept');
-const [, , step] = process.argv;
+const [, , step, folder = '.'] = process.argv;
 
-if (step === 'unpack') {
-  writeFileSync(manifest, readFileSync(kept));
-  rmSync(kept);
-} else {
-  rmSync(join(root, 'dist'), { recursive: true, force: true });
-  await build({
-    entryPoints: [join(root, 'bin/stillflow.ts')],
-    outdir: join(root, 'dist'),
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node22',
-    mainFields: ['module', 'main'],
-    external: ['lmdb'],
-    banner: {
-      js: "import { createRequire as _require } from 'node:module'; const require = _require(import.meta.url);",
-    },
-    logLevel: 'warning',
-  });
-}
+rmSync(join(root, 'dist'), { recursive: true, force: true });
+await build({
+  entryPoints: [join(root, 'bin/stillflow.ts')],
+  outdir: join(root, 'dist'),
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node22',
+  mainFields: ['module', 'main'],
+  external: ['lmdb'],
+  banner: {
+    js: "import { createRequire as _require } from 'node:module'; const require = _require(import.meta.url);",
+  },
+  logLevel: 'warning',
+});
+
 if (step === 'pack') {
-  const text = readFileSync(manifest, 'utf8');
-  writeFileSync(kept, text);
-  const {
-    optionalDependencies: _node,
-    devDependencies: _tools,
-    scripts: _scripts,
-    ...published
-  } = JSON.parse(text);
-  writeFileSync(manifest, `${JSON.stringify(published, null, 2)}\n`);
+  const copy = mkdtempSync(join(tmpdir(), 'stillflow-pack-'));
+  try {
+    const text = readFileSync(join(root, 'package.json'), 'utf8');
+    const {
+      optionalDependencies: _node,
+      devDependencies: _tools,
+      scripts: _scripts,
+      ...published
+    } = JSON.parse(text);
+    writeFileSync(join(copy, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
+    for (const part of [
+      'dist',
+      'runtimes',
+      'web',
+      'statemachines',
+      'examples',
+      'README.md',
+      'LICENSE',
+    ])
+      cpSync(join(root, part), join(copy, part), { recursive: true });
+    execFileSync('npm', ['pack', '--pack-destination', resolve(folder)], {
+      cwd: copy,
+      stdio: 'inherit',
+    });
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
 }

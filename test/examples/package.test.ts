@@ -21,7 +21,7 @@ let before: string;
 
 beforeAll(() => {
   before = readFileSync(join(root, 'package.json'), 'utf8');
-  npm('pack', '--pack-destination', place);
+  npm('run', '-s', 'pack', '--', place);
   const tarball = readdirSync(place).find((file) => file.endsWith('.tgz')) ?? '';
   execFileSync('mkdir', [app]);
   npm('init', '-y');
