@@ -17,6 +17,19 @@ export interface Stacks {
   readonly events: EventsStack;
 }
 
+/** `-c servingImage=..`: without it nothing can be deployed to an endpoint, and whoever tries is told. */
+function servingImage(app: CdkApp): Record<string, string> {
+  const image: unknown = app.node.tryGetContext('servingImage');
+  if (image === undefined) return {};
+  // SageMaker pulls from ECR alone.
+  if (
+    typeof image !== 'string' ||
+    !/^\d{12}\.dkr\.ecr\.[\w.-]+\/[\w./-]+(:[\w.-]+|@sha256:\w{64})$/.test(image)
+  )
+    throw new Error(`The context servingImage is no image with a tag in ECR: ${String(image)}`);
+  return { STILLFLOW_SERVING_IMAGE: image };
+}
+
 /**
  * The whole product as five stacks. Only data outlives the rest: `cdk destroy` leaves the table and the bucket.
  * Nothing here depends on an account, a region or a look-up. Throws if cdk-nag finds what is not acknowledged.
@@ -32,6 +45,7 @@ export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms):
     STILLFLOW_BUCKET: data.bucket.bucketName,
     STILLFLOW_MACHINE_ROLE: roles.machine.roleArn,
     STILLFLOW_JOB_ROLE: roles.job.roleArn,
+    ...servingImage(app),
     STILLFLOW_ARTIFACTS: app.node.tryGetContext('artifacts') === 'proxy' ? 'proxy' : 'direct',
   };
   const api = new ApiStack(app, 'stillflow-api', { data, roles, rooms, environment });

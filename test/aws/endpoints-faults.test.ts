@@ -24,7 +24,7 @@ import {
   revisionName,
 } from '../../functions/platform/aws/endpoints.ts';
 import type { EndpointSpec } from '../../functions/platform/ports.ts';
-import { call } from '../jobs/local.ts';
+import { call, realWorld } from '../jobs/local.ts';
 import { memoryBlobs } from './memory-blobs.ts';
 
 const control = mockClient(SageMakerClient);
@@ -43,14 +43,18 @@ const region = 'eu-central-1';
 const settings = { region, bucket: 'bucket', jobRole: 'role', servingImage: 'image' };
 
 let endpoints: ReturnType<typeof awsEndpoints>;
-beforeEach(() => {
+let blobs: ReturnType<typeof memoryBlobs>;
+beforeEach(async () => {
   control.reset();
   runtime.reset();
-  endpoints = awsEndpoints(settings, {
+  blobs = memoryBlobs('bucket');
+  for (const revision of ['v1', 'v2', 'v3'])
+    await blobs.put(call, `models/${revision}/MLmodel`, Buffer.from(revision));
+  endpoints = awsEndpoints(settings, realWorld, {
     sagemaker: new SageMakerClient({ region }),
     runtime: new SageMakerRuntimeClient({ region }),
     logs: new CloudWatchLogsClient({ region }),
-    blobs: memoryBlobs('bucket'),
+    blobs,
   });
 });
 const name = (revision: string) => revisionName(call.workspace, spec(revision));
@@ -104,6 +108,18 @@ describe('deploy', () => {
     });
   });
 
+  test('a revision that is being left is asked for again, one that is being taken up is not', async () => {
+    control.on(DescribeEndpointCommand).resolves({
+      EndpointConfigName: name('v1'),
+      EndpointStatus: 'Updating',
+      PendingDeploymentSummary: { EndpointConfigName: name('v2') },
+    });
+    await endpoints.deploy(call, spec('v2'));
+    expect(control.commandCalls(UpdateEndpointCommand)).toHaveLength(0);
+    await endpoints.deploy(call, spec('v1'));
+    expect(control.commandCalls(UpdateEndpointCommand)).toHaveLength(1);
+  });
+
   test('one that never came up is cleared first, then made anew', async () => {
     control
       .on(DescribeEndpointCommand)
@@ -128,13 +144,16 @@ describe('deploy', () => {
 
   test('an installation that cannot serve says so', async () => {
     const { servingImage: _, ...bare } = settings;
-    const none = awsEndpoints(bare, {
+    const none = awsEndpoints(bare, realWorld, {
       sagemaker: new SageMakerClient({ region }),
       runtime: new SageMakerRuntimeClient({ region }),
       logs: new CloudWatchLogsClient({ region }),
       blobs: memoryBlobs('bucket'),
     });
-    await expect(none.deploy(call, spec('v1'))).rejects.toMatchObject({ code: 'unsupported' });
+    await expect(none.deploy(call, spec('v1'))).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('-c servingImage='),
+    });
     expect(control.calls()).toHaveLength(0);
   });
 });
@@ -205,7 +224,7 @@ test('remove takes away every revision, and again finds nothing', async () => {
 test('the requests, whole', () => {
   const warm = { ...spec('v1'), scale: { ...spec('v1').scale, minimum: 1 } };
   expect([
-    modelRequest(spec('v1'), 'default0-abc', 'role', 'image'),
+    modelRequest(spec('v1'), 'default0-abc', 'role', 'image', 's3://bucket/default0/abc.tar.gz'),
     configRequest(spec('v1'), 'default0-abc'),
     configRequest(warm, 'default0-abc'),
   ]).toMatchSnapshot();

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Call } from '../../functions/kernel/call.ts';
 import type { WorkspaceId } from '../../functions/kernel/ids.ts';
@@ -18,9 +18,9 @@ export interface SkinOptions {
   /** `s3://bucket/key` as a folder of this machine. */
   folder(uri: string): string;
 }
-type Fields = Record<string, unknown>;
+export type Fields = Record<string, unknown>;
 
-class Refusal extends Error {
+export class Refusal extends Error {
   readonly type: string;
   constructor(type: string, message: string) {
     super(message);
@@ -28,13 +28,24 @@ class Refusal extends Error {
   }
 }
 
-export async function sagemakerSkin(options: SkinOptions) {
+export const sagemakerSkin = (options: SkinOptions) =>
+  answering(async (request) => {
+    const { action, asked } = await readAction(request);
+    const act = own(ACTIONS, action);
+    return act(options, asked);
+  });
+
+/** A server whose answers are JSON, or a Refusal in AWS's words. */
+export async function answering(
+  answer: (request: IncomingMessage, response: ServerResponse) => Promise<Fields | undefined>,
+) {
   const server = createServer((request, response) => {
-    answer(options, request).then(
-      (body) => response.end(JSON.stringify(body)),
+    answer(request, response).then(
+      (body) => response.end(body && JSON.stringify(body)),
       (error: unknown) => {
         const type = error instanceof Refusal ? error.type : 'InternalFailure';
         response.statusCode = error instanceof Refusal ? 400 : 500;
+        response.setHeader('x-amzn-errortype', type);
         response.end(JSON.stringify({ __type: type, message: String((error as Error).message) }));
       },
     );
@@ -50,14 +61,21 @@ export async function sagemakerSkin(options: SkinOptions) {
   };
 }
 
-async function answer(options: SkinOptions, request: IncomingMessage): Promise<Fields> {
+export async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  const asked = JSON.parse(Buffer.concat(chunks).toString()) as Fields;
-  const action = String(request.headers['x-amz-target']).split('.')[1] ?? '';
-  const act = ACTIONS[action];
+  return Buffer.concat(chunks);
+}
+
+export async function readAction(request: IncomingMessage) {
+  const asked = JSON.parse((await bodyOf(request)).toString()) as Fields;
+  return { action: String(request.headers['x-amz-target']).split('.')[1] ?? '', asked };
+}
+
+export function own<T>(actions: Record<string, T>, action: string): T {
+  const act = actions[action];
   if (!act) throw new Refusal('UnknownOperationException', action);
-  return act(options, asked);
+  return act;
 }
 
 /** `default0-train`: whose job it is, and its name. */

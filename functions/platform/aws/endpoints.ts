@@ -22,6 +22,7 @@ import {
 } from '@aws-sdk/client-sagemaker-runtime';
 import type { Call } from '../../kernel/call.ts';
 import { Problem } from '../../kernel/problem.ts';
+import type { World } from '../../kernel/world.ts';
 import { checkEndpointSpec, checkName } from '../job_spec.ts';
 import type {
   Blobs,
@@ -31,6 +32,7 @@ import type {
   Endpoints,
   InferenceAnswer,
 } from '../ports.ts';
+import { archiveOf } from './archive.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { readStreams } from './logs.ts';
@@ -40,7 +42,10 @@ export interface EndpointSettings {
   readonly region: string;
   readonly bucket: string;
   readonly jobRole: string;
-  /** An image in ECR that serves the MLmodel folder at /opt/ml/model (aws.md section 4.5); the stack builds it. */
+  /**
+   * An image in this account's ECR that serves the MLmodel folder at /opt/ml/model (aws.md section 4.5), which none of
+   * AWS's published ones does. `mlflow sagemaker build-and-push-container` makes one.
+   */
   readonly servingImage?: string;
 }
 export interface EndpointClients {
@@ -64,25 +69,24 @@ export const revisionName = (workspace: string, { name, revision }: EndpointSpec
     createHash('sha256').update(`${name}\0${revision}`).digest('hex').slice(0, 40),
   );
 
-/** `image`: a container that serves an MLmodel folder at /opt/ml/model. */
+/**
+ * `image`: a container that serves an MLmodel folder at /opt/ml/model. `archiveUri`: that folder as a gzipped tar, which
+ * SageMaker unpacks there; a folder as it is (ModelDataSource) is not for serverless endpoints.
+ * Source: SageMaker API, ContainerDefinition, ModelDataSource. Not verified on an account.
+ */
 export function modelRequest(
   spec: EndpointSpec,
   modelName: string,
   roleArn: string,
   image: string,
+  archiveUri: string,
 ): CreateModelCommandInput {
   return {
     ModelName: modelName,
     ExecutionRoleArn: roleArn,
     PrimaryContainer: {
       Image: image,
-      ModelDataSource: {
-        S3DataSource: {
-          S3Uri: `${spec.modelUri.replace(/\/$/, '')}/`,
-          S3DataType: 'S3Prefix',
-          CompressionType: 'None',
-        },
-      },
+      ModelDataUrl: archiveUri,
       Environment: { ...spec.env },
     },
   };
@@ -113,16 +117,33 @@ export function configRequest(
 
 /**
  * Endpoints as serverless SageMaker endpoints. A revision is a model and a configuration named by it, so deploying it
- * twice makes neither twice; UpdateEndpoint keeps the old one answering until the new one does. `endpoints/<name>/` in
- * Blobs holds the target and, by configuration, which revision it is.
+ * twice makes neither twice; UpdateEndpoint keeps the old one answering until the new one does. While one is being
+ * changed SageMaker takes no other change: deploy throws `unavailable` with a time to wait. `endpoints/<name>/` in Blobs
+ * holds the target and, by configuration, which revision it is and its model's archive.
  */
-export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClients): Endpoints {
+export function awsEndpoints(
+  settings: EndpointSettings,
+  world: Pick<World, 'now'>,
+  clients?: EndpointClients,
+): Endpoints {
   let made = clients;
   const use = () => {
     made ??= clientsOf(settings);
     return made;
   };
   const path = (name: string, file: string) => `endpoints/${name}/${file}.json`;
+  const archive = (name: string, config: string) => `endpoints/${name}/${config}.tar.gz`;
+
+  async function pack(call: Call, spec: EndpointSpec, config: string): Promise<string> {
+    const { blobs } = use();
+    const prefix = blobs.pathOf(call, spec.modelUri)?.replace(/\/?$/, '/');
+    if (prefix === undefined)
+      throw new Problem('invalid', `${spec.modelUri} is not in this workspace.`, {
+        field: 'modelUri',
+      });
+    await blobs.put(call, archive(spec.name, config), await archiveOf(call, blobs, prefix));
+    return blobs.locate(call, archive(spec.name, config));
+  }
 
   async function readSpec(call: Call, file: string): Promise<EndpointSpec | undefined> {
     const blob = await use().blobs.get(call, file);
@@ -161,21 +182,23 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
     }
   }
 
-  async function point(call: Call, name: string, config: string): Promise<void> {
+  /** One that never came up cannot be updated, only made anew. Source: SageMaker API, UpdateEndpoint. */
+  async function clear(call: Call, name: string): Promise<never> {
+    const what = `Endpoint '${name}'`;
+    const EndpointName = cloudName(call.workspace, name);
+    await without(what, () => use().sagemaker.send(new DeleteEndpointCommand({ EndpointName })));
+    throw new Problem('unavailable', `${what} had failed and is being cleared; deploy again.`, {
+      retryAfterSeconds: 30,
+    });
+  }
+
+  /** SageMaker itself gives up after a minute. */
+  const left = (call: Call) => Math.min(60_000, Math.max(1, call.deadline - world.now()));
+
+  async function point(call: Call, name: string, config: string, known: boolean): Promise<void> {
     const { sagemaker } = use();
     const names = { EndpointName: cloudName(call.workspace, name), EndpointConfigName: config };
     const what = `Endpoint '${name}'`;
-    const known = await told(call, name);
-    if (known?.EndpointStatus === 'Failed') {
-      // One that never came up cannot be updated, only made anew. Source: SageMaker API, UpdateEndpoint.
-      await without(what, () =>
-        sagemaker.send(new DeleteEndpointCommand({ EndpointName: names.EndpointName })),
-      );
-      throw new Problem('unavailable', `${what} had failed and is being cleared; deploy again.`, {
-        retryAfterSeconds: 30,
-      });
-    }
-    if (known?.EndpointConfigName === config) return;
     if (!known && (await once(what, () => sagemaker.send(new CreateEndpointCommand(names)))))
       return;
     try {
@@ -204,20 +227,20 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
       const config = revisionName(call.workspace, spec);
       const what = `Endpoint '${spec.name}'`;
       const image = settings.servingImage;
-      if (image === undefined)
-        throw new Problem(
-          'unsupported',
-          `${what}: this installation has no image to serve models.`,
-        );
+      if (!image) throw new Problem('unsupported', `${what}: ${NO_IMAGE}`);
+      const known = await told(call, spec.name);
+      if (known?.EndpointStatus === 'Failed') return clear(call, spec.name);
       const bytes = Buffer.from(JSON.stringify(spec));
       await blobs.put(call, path(spec.name, config), bytes);
-      await once(what, () =>
-        sagemaker.send(new CreateModelCommand(modelRequest(spec, config, settings.jobRole, image))),
-      );
-      await once(what, () =>
-        sagemaker.send(new CreateEndpointConfigCommand(configRequest(spec, config))),
-      );
-      await point(call, spec.name, config);
+      if (headedFor(known) !== config) {
+        const uri = await pack(call, spec, config);
+        const model = modelRequest(spec, config, settings.jobRole, image, uri);
+        await once(what, () => sagemaker.send(new CreateModelCommand(model)));
+        await once(what, () =>
+          sagemaker.send(new CreateEndpointConfigCommand(configRequest(spec, config))),
+        );
+        await point(call, spec.name, config, known !== undefined);
+      }
       await blobs.put(call, path(spec.name, 'target'), bytes);
     },
 
@@ -246,6 +269,7 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
             ContentType: request.contentType,
             Body: request.body,
           }),
+          { abortSignal: AbortSignal.timeout(left(call)) },
         );
         return {
           status: 200,
@@ -281,7 +305,7 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
             .split('/')
             .at(-1)
             ?.replace(/\.json$/, '') ?? '';
-        if (config !== 'target') {
+        if (config !== 'target' && !config.endsWith('.tar.gz')) {
           await without(what, () =>
             sagemaker.send(new DeleteEndpointConfigCommand({ EndpointConfigName: config })),
           );
@@ -302,6 +326,9 @@ export function awsEndpoints(settings: EndpointSettings, clients?: EndpointClien
   };
 }
 
+const NO_IMAGE =
+  'this installation has no image that serves models; deploy the stacks with -c servingImage=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG (docs/guides/deploy.md).';
+
 const STATES: Readonly<Record<string, EndpointState>> = {
   Creating: 'creating',
   Updating: 'updating',
@@ -312,6 +339,10 @@ const STATES: Readonly<Record<string, EndpointState>> = {
   OutOfService: 'failed',
   UpdateRollbackFailed: 'failed',
 };
+
+/** Where an endpoint is going, else where it stands. Source: SageMaker API, DescribeEndpoint, PendingDeploymentSummary. */
+const headedFor = (found: DescribeEndpointCommandOutput | undefined): string | undefined =>
+  found?.PendingDeploymentSummary?.EndpointConfigName ?? found?.EndpointConfigName;
 
 function statusFrom(
   name: string,
@@ -327,7 +358,8 @@ function statusFrom(
     target: target?.revision ?? current?.revision ?? '',
     state,
     ...(found.FailureReason ? { failure: found.FailureReason } : {}),
-    copies: found.ProductionVariants?.[0]?.CurrentInstanceCount ?? 0,
+    // Of a serverless one SageMaker does not say: it is one as long as it answers.
+    copies: found.ProductionVariants?.[0]?.CurrentInstanceCount ?? (serves ? 1 : 0),
   };
 }
 

@@ -45,7 +45,7 @@ async function streamsOf(client: CloudWatchLogsClient, logGroupName: string, pre
     const { logStreams = [] } = await client.send(
       new DescribeLogStreamsCommand({
         logGroupName,
-        logStreamNamePrefix: prefix,
+        ...(prefix === '' ? {} : { logStreamNamePrefix: prefix }),
         limit: MAX_STREAMS,
       }),
     );

@@ -32,6 +32,8 @@ export interface Settings {
   readonly url: string;
   readonly machineRole: string;
   readonly jobRole: string;
+  /** As `EndpointSettings` has it; context `servingImage` of the stacks. */
+  readonly servingImage?: string;
   readonly artifacts: Platform['artifacts'];
 }
 
@@ -69,6 +71,9 @@ export function settingsOf(environment: Environment = process.env): Settings {
     get jobRole() {
       return of('STILLFLOW_JOB_ROLE');
     },
+    get servingImage(): string {
+      return environment['STILLFLOW_SERVING_IMAGE'] ?? '';
+    },
     get artifacts() {
       return environment['STILLFLOW_ARTIFACTS'] === 'proxy' ? 'proxy' : 'direct';
     },
@@ -101,7 +106,7 @@ export const machinesOf = ({ region, account, machineRole }: Settings): Machines
   });
 
 export const jobsOf = (settings: Settings): Jobs => awsJobs(settings);
-export const endpointsOf = (settings: Settings): Endpoints => awsEndpoints(settings);
+export const endpointsOf = (settings: Settings): Endpoints => awsEndpoints(settings, realWorld);
 export const busOf = (settings: Settings): Bus =>
   eventBridge({ client: new EventBridgeClient({}), bus: settings.bus });
 
