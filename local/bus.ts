@@ -50,6 +50,8 @@ const BATCH = 100;
 /** Entries kept as read, while some line has still to look at them. */
 const REMEMBERED = 256;
 const REST_MS = 20;
+/** A folder folds what gathers in this time at once: ten folds a second, not a fold a write. */
+const FOLD_REST_MS = 100;
 
 /** One follower or folder, and how far it is. */
 interface Line {
@@ -57,6 +59,8 @@ interface Line {
   wants(entry: Outgoing): boolean;
   /** How many of the next entries it takes at once: a folder takes many, a follower one. */
   readonly batch: number;
+  /** How long it rests once it has caught up. */
+  readonly restMs: number;
   deliver(entries: readonly Outgoing[]): Promise<void>;
   cursor: number;
   /** Up to here it heard all it wants; and so much of that is on the disk. */
@@ -137,6 +141,9 @@ export function openBus(options: LocalBusOptions): LocalBus {
         line.cursor = last;
         // What it does not hear it may look at again after a restart: no write for that.
         if (entries.length > 0) line.heard = last;
+        // What comes meanwhile is taken together, unless somebody waits for it.
+        const caughtUp = entries.length > 0 && entries.length < line.batch;
+        if (caughtUp && line.restMs > 0 && waiters.length === 0) await resting(line.restMs);
       }
       void save();
     } catch (error) {
@@ -330,6 +337,7 @@ function followerLine(follower: Follower, options: LocalBusOptions): Line {
     ...fresh,
     name: follower.name,
     batch: 1,
+    restMs: 0,
     wants: (entry) => 'told' in entry && hears(follower.hears, entry.told.type),
     async deliver(entries) {
       for (const entry of entries)
@@ -347,6 +355,7 @@ function folderLine(folder: Folder, options: LocalBusOptions): Line {
     ...fresh,
     name: folder.name,
     batch: BATCH,
+    restMs: FOLD_REST_MS,
     wants: (entry) => 'item' in entry && entry.prefix === folder.prefix,
     async deliver(entries) {
       const items = entries.flatMap((entry): Item[] => ('item' in entry ? [entry.item] : []));
