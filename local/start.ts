@@ -6,6 +6,7 @@ import type { Hallway, Identity } from '../functions/kernel/hallway.ts';
 import { mount } from '../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../functions/kernel/ids.ts';
 import type { World } from '../functions/kernel/world.ts';
+import { stepTokensOf } from '../functions/workspaces/index.ts';
 import { guard } from './guard.ts';
 import { takeLock } from './lock.ts';
 import { openPlatform } from './platform.ts';
@@ -74,9 +75,7 @@ export async function start(options: StartOptions): Promise<Started> {
     );
     const app: BuiltApp = buildApp(platform, {
       ...platform.steps,
-      ...(needsToken(options)
-        ? { stepToken: (call) => app.rooms.workspaces.service.stepToken(call) }
-        : {}),
+      ...(needsToken(options) ? { stepTokens: stepTokensOf(platform) } : {}),
     });
     const server = mount([...app.routes, ...webRoutes()], await hallwayOf(app, data, options));
     undo.splice(1, 0, () => rmSync(join(data, OPERATOR_FILE), { force: true }));

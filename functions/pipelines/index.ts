@@ -1,9 +1,9 @@
-import type { Call } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
 import { pages } from '../kernel/page.ts';
 import type { MachineState, Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import type { TrackingService } from '../tracking/service.ts';
+import type { StepTokens } from '../workspaces/index.ts';
 import { machineRoutes } from './api.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
@@ -26,21 +26,21 @@ export interface PipelinesParts {
   >;
   /** Whether this world runs a command of an image; undefined is our pinned Python. */
   readonly runsImage: RunsImage;
-  /** What a step authenticates with against our own address; absent where nobody must. */
-  readonly stepToken?: (call: Call) => Promise<string | undefined>;
+  /** What steps authenticate with against our own address; absent where nobody must. */
+  readonly stepTokens?: StepTokens;
 }
 
 /** Building it touches nothing. */
 export function pipelinesRoom(
   platform: Platform,
-  { tracking, runsImage, stepToken }: PipelinesParts,
+  { tracking, runsImage, stepTokens }: PipelinesParts,
 ): Room & { service: PipelinesService } {
   const store = pipelinesStore(platform);
   const specs = specsOf(platform, store);
   const tracked = runTracking(tracking);
-  const service = pipelinesService(platform, store, specs, tracked, runsImage);
+  const service = pipelinesService(platform, store, specs, tracked, runsImage, stepTokens);
   const tokens = pages(platform.secret);
-  const parts = { platform, store, specs, tracking: tracked, stepToken };
+  const parts = { platform, store, specs, tracking: tracked, stepTokens };
   const idOf = (told: Told) => (told.data as { id: RunId }).id;
   return {
     service,

@@ -4,6 +4,7 @@ import { Problem } from '../kernel/problem.ts';
 import { newUuid } from '../kernel/world.ts';
 import { reasonOf } from '../platform/failure.ts';
 import type { HistoryEvent, MachineState, Platform } from '../platform/ports.ts';
+import type { StepTokens } from '../workspaces/index.ts';
 import { type Catalog, catalogOf } from './catalog.ts';
 import type { Compiled } from './compiler/compile.ts';
 import type { PipelineDocument } from './document.ts';
@@ -61,6 +62,7 @@ export function pipelinesService(
   specs: Specs,
   tracking: RunTracking,
   runsImage: RunsImage,
+  stepTokens?: StepTokens,
 ) {
   const { world, machines, jobs, blobs } = platform;
   const catalog: Catalog = catalogOf(platform, store, specs);
@@ -258,6 +260,8 @@ export function pipelinesService(
     async sweep(call: Call, { id, machine, attempt, state }: Swept): Promise<void> {
       await stopped(call, { id, machine, attempt }, 'deleted');
       if (!isFinal(state)) await tracking.end(call, trackedRunId(id), 'KILLED', world.now());
+      for (const task of await store.listTasks(call, id))
+        if (task.state === 'RUNNING') await revoke(call, task);
       await store.removeTasks(call, id, {
         type: 'pipelines.tasks.deleted',
         subject: `pipelines/runs/${id}`,
@@ -405,6 +409,10 @@ export function pipelinesService(
     );
   }
 
+  async function revoke(call: Call, { jobs: [job] }: TaskRecord): Promise<void> {
+    if (job !== undefined) await stepTokens?.revoke(call, job);
+  }
+
   /** Steps that the machine left in the middle. */
   async function endTasks(call: Call, run: Run, ended: MachineState, why: string | undefined) {
     const state = finalState(run, ended) === 'FAILED' ? 'FAILED' : 'CANCELED';
@@ -412,6 +420,7 @@ export function pipelinesService(
       if (task.state !== 'RUNNING' || task.attempt !== run.attempt) continue;
       for (const name of task.jobs)
         if (await jobs.describe(call, name)) await jobs.stop(call, name);
+      await revoke(call, task);
       const at = world.now();
       const error = state === 'FAILED' ? (why ?? `The machine ended ${ended}.`) : undefined;
       const record: TaskRecord = {

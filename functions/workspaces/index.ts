@@ -2,7 +2,10 @@ import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import { apiRoutes } from './api.ts';
 import { type WorkspacesService, workspacesService } from './service.ts';
+import { type StepTokens, stepTokens } from './steps.ts';
 import { tokenStore } from './store.ts';
+
+export type { StepTokens } from './steps.ts';
 
 export function workspacesRoom(
   platform: Pick<Platform, 'table' | 'world'>,
@@ -10,3 +13,7 @@ export function workspacesRoom(
   const service = workspacesService(tokenStore(platform.table), platform.world);
   return { service, routes: apiRoutes(service), followers: [], tasks: {}, folders: [] };
 }
+
+/** The tokens of steps, for who begins and ends them; `workspacesRoom` knows them when they are shown. */
+export const stepTokensOf = (platform: Pick<Platform, 'table' | 'world' | 'secret'>): StepTokens =>
+  stepTokens(tokenStore(platform.table), platform.world, platform.secret);

@@ -3,6 +3,8 @@ import type { Id } from '../kernel/ids.ts';
 
 /** The workspace's 8 characters and 12 of its own. */
 export type TokenId = Id<'TokenId'>;
+/** The workspace's 8 characters, `step`, and 24 that follow from the job. */
+export type StepTokenId = Id<'StepTokenId'>;
 
 export const Role = z.enum(['admin', 'write', 'read']);
 
@@ -12,7 +14,7 @@ export const TokenName = z
 
 /** What is kept of a token: never the secret. */
 export interface Token {
-  readonly id: TokenId;
+  readonly id: TokenId | StepTokenId;
   readonly name: string;
   readonly role: z.infer<typeof Role>;
   /** Milliseconds since the epoch. */
@@ -21,5 +23,7 @@ export interface Token {
   readonly expiresAt?: number;
 }
 
-/** `sf_<id>_<256 random bits>`. */
-export const TOKEN_FORM = /^sf_([a-z0-9]{8}[0-9a-f]{12})_([\w-]{43})$/;
+/** `sf_<id>_<256 bits>`. */
+export const TOKEN_FORM = /^sf_([a-z0-9]{8}(?:[0-9a-f]{12}|step[0-9a-f]{24}))_([\w-]{43})$/;
+export const STEP_ID_FORM = /^[a-z0-9]{8}step[0-9a-f]{24}$/;
+export const STEP_NAME = 'step';

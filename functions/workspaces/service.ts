@@ -7,8 +7,6 @@ import { Refused } from '../platform/ports.ts';
 import { TOKEN_FORM, type Token, type TokenId } from './model.ts';
 import type { TokenStore } from './store.ts';
 
-const STEP_SECONDS = 25 * 3600;
-
 /**
  * Tokens are the only credential of ours. A token names its workspace in its id, so the tenant comes from the
  * credential alone; it is looked up by id and its secret compared as SHA-256 in constant time. It is shown once,
@@ -16,17 +14,7 @@ const STEP_SECONDS = 25 * 3600;
  */
 export function workspacesService(store: TokenStore, world: World) {
   const digestOf = (secret: string) => createHash('sha256').update(secret).digest('hex');
-  const service = {
-    /** What a step of a pipeline shows our own address: good for as long as a step may take, and an hour. */
-    async stepToken(call: Call): Promise<string> {
-      const { token } = await service.createToken(call, {
-        name: 'step',
-        role: 'write',
-        expiresSeconds: STEP_SECONDS,
-      });
-      return token;
-    },
-
+  return {
     /** Returns the token with its secret, the only time it is seen. */
     async createToken(
       call: Call,
@@ -84,6 +72,5 @@ export function workspacesService(store: TokenStore, world: World) {
       return { workspace, caller: { name: kept.name, role: kept.role } };
     },
   };
-  return service;
 }
 export type WorkspacesService = ReturnType<typeof workspacesService>;

@@ -1,14 +1,15 @@
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { type Item, queryAll, type Table } from '../platform/ports.ts';
-import type { Token, TokenId } from './model.ts';
+import { STEP_ID_FORM, type Token, type TokenId } from './model.ts';
 
 /** A token as it lies in the table, with the SHA-256 of its secret. */
 export interface KeptToken extends Token {
   readonly digest: string;
 }
 
-const keyOf = (id: string) => ({ pk: 'U#tokens', sk: id });
+/** Steps' tokens lie apart from people's: nobody lists them, and they let nobody else in. */
+const keyOf = (id: string) => ({ pk: STEP_ID_FORM.test(id) ? 'U#steps' : 'U#tokens', sk: id });
 
 function tokenOf(item: Item): KeptToken {
   const { pk: _pk, sk, ...rest } = item;

@@ -9,6 +9,7 @@ import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { PipelinesService, RunsImage } from '../../functions/pipelines/service.ts';
 import type { Job, JobSpec, Jobs, Platform } from '../../functions/platform/ports.ts';
 import { type TrackingService, trackingService } from '../../functions/tracking/service.ts';
+import { stepTokensOf } from '../../functions/workspaces/index.ts';
 import type { Integration } from '../../local/asl/engine.ts';
 import { MachineError } from '../../local/asl/errors.ts';
 import { openBlobs } from '../../local/blobs.ts';
@@ -59,6 +60,7 @@ export type Steps = (step: { name: string; file: TaskFile; spec: JobSpec; tries:
 export interface PipelineRig {
   readonly app: Hono;
   readonly service: PipelinesService;
+  readonly room: ReturnType<typeof pipelinesRoom>;
   readonly tracking: TrackingService;
   readonly platform: Platform;
   readonly machines: LocalMachines;
@@ -83,7 +85,7 @@ const DEADLINE_MS = 15_000;
 /** The room on the local ports, with jobs that replay what `steps` says instead of running anything. */
 export async function pipelineRig(
   steps: Steps = () => ({}),
-  options: { runsImage?: RunsImage; failStarts?: number } = {},
+  options: { runsImage?: RunsImage; failStarts?: number; tokens?: boolean } = {},
 ): Promise<PipelineRig> {
   const folder = await mkdtemp(join(tmpdir(), 'stillflow-kfp-'));
   const world = testWorld();
@@ -127,6 +129,7 @@ export async function pipelineRig(
   const room = pipelinesRoom(platform, {
     tracking,
     runsImage: options.runsImage ?? (() => ({ ok: true })),
+    ...(options.tokens ? { stepTokens: stepTokensOf(platform) } : {}),
   });
   const bus = openBus({ table, world, followers: room.followers, folders: [], log });
   bus.start();
@@ -174,6 +177,7 @@ export async function pipelineRig(
   return {
     app,
     service: room.service,
+    room,
     tracking,
     platform,
     machines,

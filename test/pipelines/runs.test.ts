@@ -8,6 +8,7 @@ import { readDocument } from '../../functions/pipelines/document.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { RunId } from '../../functions/pipelines/model.ts';
 import type { RunId as TrackingRunId } from '../../functions/tracking/model.ts';
+import { workspacesRoom } from '../../functions/workspaces/index.ts';
 import { type Answer, call, type PipelineRig, pipelineRig, type Steps } from './rig.ts';
 
 const golden = (name: string) =>
@@ -305,6 +306,59 @@ describe('terminate', () => {
     await rig.service.terminateRun(call, run.id);
     expect((await rig.ended(run.id)).state).toBe('CANCELED');
     expect(rig.ran).toEqual([]);
+  });
+});
+
+describe("a step's token", () => {
+  const tokenOf = (name: string) =>
+    rig.ran.find((one) => one.name === name)?.spec.env['MLFLOW_TRACKING_TOKEN'] ?? '';
+  const holds = (token: string) =>
+    workspacesRoom(rig.platform)
+      .service.whoHolds(token)
+      .then(({ caller }) => caller.role)
+      .catch(({ code }) => code);
+
+  test('is good while the step runs and refused once it has ended', async () => {
+    const seen: Promise<string>[] = [];
+    rig = await pipelineRig(
+      (step) => {
+        seen.push(holds(step.spec.env['MLFLOW_TRACKING_TOKEN'] ?? ''));
+        return works(step);
+      },
+      { tokens: true },
+    );
+    expect((await rig.run(twoStep)).state).toBe('SUCCEEDED');
+    const tokens = ['prepare', 'train', 'report'].map(tokenOf);
+    expect(new Set(tokens).size).toBe(3);
+    expect(await Promise.all(seen)).toEqual(['write', 'write', 'write']);
+    expect(await Promise.all(tokens.map(holds))).toEqual(Array(3).fill('unauthenticated'));
+  });
+
+  test('is the one that the job was prepared with, also when begin-task runs again', async () => {
+    const hangs: Steps = (step) => (step.name === 'prepare' ? { hang: true } : works(step));
+    rig = await pipelineRig(hangs, { tokens: true });
+    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    await rig.until(async () => rig.ran.length === 1);
+    const execution = `${call.workspace}-${made.body.run_id}-0`;
+    await rig.room.tasks['begin-task']?.(call, { task: 'prepare', execution });
+    const [, id] = tokenOf('prepare').split('_');
+    const { entries } = await rig.platform.table.entries(call, `tokens/${id}`);
+    expect(entries.map(({ type }) => type)).toEqual(['workspaces.token.created']);
+    const all = await rig.platform.table.query(call, { pk: 'U#steps' });
+    expect(all.items).toHaveLength(1);
+    expect(await holds(tokenOf('prepare'))).toBe('write');
+    await rig.json('POST', `${runs}/${made.body.run_id}:terminate`, {});
+    await rig.ended(made.body.run_id);
+    expect(await holds(tokenOf('prepare'))).toBe('unauthenticated');
+  });
+
+  test('goes with a run that is deleted while it runs', async () => {
+    const hangs: Steps = (step) => (step.name === 'prepare' ? { hang: true } : works(step));
+    rig = await pipelineRig(hangs, { tokens: true });
+    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    await rig.until(async () => rig.ran.length === 1);
+    await rig.json('DELETE', `${runs}/${made.body.run_id}`);
+    expect(await holds(tokenOf('prepare'))).toBe('unauthenticated');
   });
 });
 

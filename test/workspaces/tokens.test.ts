@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildApp } from '../../functions/app.ts';
 import { mount } from '../../functions/kernel/hallway.ts';
+import { type StepTokens, stepTokensOf } from '../../functions/workspaces/index.ts';
 import { type LocalPlatform, openPlatform } from '../../local/platform.ts';
 import { testCall, testWorld } from '../world.ts';
 
 const data = mkdtempSync(join(tmpdir(), 'tokens-'));
 const world = testWorld();
 let platform: LocalPlatform;
+let steps: StepTokens;
+const aStep = (job = 'train-1') => ({ job, expiresAt: Date.UTC(2026, 10, 24, 2) });
 let ask: (method: string, path: string, credential?: string, body?: unknown) => Promise<Response>;
 
 const tokens: Record<string, string> = {};
@@ -38,7 +41,8 @@ beforeAll(async () => {
       role: 'admin',
     })
   ).token;
-  tokens['step'] = await app.rooms.workspaces.service.stepToken(testCall());
+  steps = stepTokensOf(platform);
+  tokens['step'] = await steps.create(testCall(), aStep());
 });
 afterAll(async () => {
   await platform.close();
@@ -121,10 +125,56 @@ describe('with a token', () => {
     expect((await ask('DELETE', `${LIST}/${id}`, bearer(tokens['admin']))).status).toBe(204);
     expect((await ask('GET', LIST, bearer(tokens['write']))).status).toBe(401);
   });
+});
 
-  test("a step's token ends with the longest step", async () => {
-    world.pass(26 * 3_600_000);
+describe("a step's token", () => {
+  test('is the same however often it is asked for, and another for another step or workspace', async () => {
+    const again = await steps.create(testCall(), aStep());
+    expect(again).toBe(tokens['step']);
+    const { entries } = await platform.table.entries(testCall(), `tokens/${again.split('_')[1]}`);
+    expect(entries.map(({ type }) => type)).toEqual(['workspaces.token.created']);
+    expect(await steps.create(testCall(), aStep('train-2'))).not.toBe(again);
+    const elsewhere = await steps.create(testCall({ workspace: 'tenant02' }), aStep());
+    expect(elsewhere.split('_')[2]).not.toBe(again.split('_')[2]);
+  });
+
+  test('is in no list', async () => {
+    const { tokens: listed } = (await (await ask('GET', LIST, bearer(tokens['admin']))).json()) as {
+      tokens: { name: string }[];
+    };
+    expect(listed.map(({ name }) => name)).not.toContain('step');
+  });
+
+  test('does not let a server believe that somebody has a token', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tokens-'));
+    const log = () => {};
+    const fresh = openPlatform({ data: folder, world, url: 'http://localhost', log, noSync: true });
+    const app = buildApp(fresh, fresh.steps);
+    await stepTokensOf(fresh).create(testCall(), aStep());
+    expect(await app.hasToken()).toBe(false);
+    await fresh.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  test('is refused once it is revoked, also for the second time', async () => {
+    const token = await steps.create(testCall(), aStep('over'));
+    expect((await ask('GET', LIST, bearer(token))).status).toBe(200);
+    for (let i = 0; i < 2; i += 1) await steps.revoke(testCall(), 'over');
+    expect((await ask('GET', LIST, bearer(token))).status).toBe(401);
+  });
+
+  test('is revoked by an admin by its id', async () => {
+    const token = await steps.create(testCall(), aStep('leaked'));
+    const path = `${LIST}/${token.split('_')[1]}`;
+    expect((await ask('DELETE', path, bearer(tokens['admin']))).status).toBe(204);
+    expect((await ask('GET', LIST, bearer(token))).status).toBe(401);
+  });
+
+  test('ends at its time, and no second asking revives it', async () => {
+    world.pass(3 * 3_600_000);
     expect((await ask('GET', LIST, bearer(tokens['step']))).status).toBe(401);
+    const again = await steps.create(testCall(), aStep());
+    expect((await ask('GET', LIST, bearer(again))).status).toBe(401);
     expect((await ask('GET', LIST, bearer(tokens['admin']))).status).toBe(200);
   });
 });

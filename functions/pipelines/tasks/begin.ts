@@ -1,6 +1,7 @@
 import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
 import type { Platform } from '../../platform/ports.ts';
+import type { StepTokens } from '../../workspaces/index.ts';
 import type { PlannedTask } from '../compiler/plan.ts';
 import {
   type CacheVerdict,
@@ -32,7 +33,7 @@ export interface TaskParts {
   readonly specs: Specs;
   readonly tracking: RunTracking;
   /** What steps authenticate with against our own address; undefined where nobody must. */
-  readonly stepToken?: ((call: Call) => Promise<string | undefined>) | undefined;
+  readonly stepTokens?: StepTokens | undefined;
 }
 
 const NOTHING = { parameters: { values: {} }, artifacts: {} } as const;
@@ -42,7 +43,7 @@ const NOTHING = { parameters: { values: {} }, artifacts: {} } as const;
  * (run, cached, skipped or failed), the job to start if any, and what the console shows. A second call finds what the
  * first has left and answers the same. Source: kfp.md section 3.1.
  */
-export function beginTask({ platform, store, specs, tracking, stepToken }: TaskParts) {
+export function beginTask({ platform, store, specs, tracking, stepTokens }: TaskParts) {
   const { world, blobs } = platform;
 
   return async function begin(call: Call, input: Json): Promise<Json> {
@@ -117,7 +118,9 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
     task: PlannedTask,
     record: TaskRecord,
   ): Promise<Json> {
-    const token = await stepToken?.(call);
+    const [job] = record.jobs;
+    const token =
+      job && (await stepTokens?.create(call, { job, expiresAt: lastMoment(task, record) }));
     const jobs = await prepareJobs(call, platform, store, run, task, record, token);
     return {
       go: 'run',
@@ -208,6 +211,12 @@ export function beginTask({ platform, store, specs, tracking, stepToken }: TaskP
     );
   }
 }
+
+const HOUR_MS = 3_600_000;
+
+/** When the last try must have ended, and an hour for what lies between them. */
+const lastMoment = ({ deadlineSeconds }: PlannedTask, { startedAt, jobs }: TaskRecord): number =>
+  startedAt + jobs.length * deadlineSeconds * 1000 + HOUR_MS;
 
 /** The first reason why a task cannot run, from the tasks that it needs. */
 function blocked(task: PlannedTask, records: ReadonlyMap<string, TaskRecord>): string | undefined {

@@ -57,7 +57,7 @@ type Outcome =
  * The publisher: reads what the launcher left and commits the task's end, outputs and cache entry in one go; then what
  * the machine shows. A second call finds the task ended and only shows it. Source: kfp.md section 3.3 items 6 to 9.
  */
-export function finishTask({ platform, store, specs, tracking }: TaskParts) {
+export function finishTask({ platform, store, specs, tracking, stepTokens }: TaskParts) {
   const { world, blobs, jobs, url } = platform;
 
   return async function finish(call: Call, input: Json): Promise<Json> {
@@ -80,6 +80,8 @@ export function finishTask({ platform, store, specs, tracking }: TaskParts) {
         ? failed(tried, outcome.error, at)
         : await succeeded(call, run, tried, outcome.outputs, at);
     await publish(call, finished, at);
+    const [named] = record.jobs;
+    if (named !== undefined) await stepTokens?.revoke(call, named);
     const { fingerprint, parts } = finished.cache;
     const cached =
       finished.state === 'SUCCEEDED' && fingerprint && parts
