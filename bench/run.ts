@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg, totalmem } from 'node:os';
+import { cpus, getPriority, loadavg, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CONTENDERS } from './contenders.ts';
@@ -32,6 +32,7 @@ const machine = {
   cores: cpus().length,
   memoryGb: Math.round(totalmem() / 1e9),
   loadBefore: loadavg(),
+  priority: getPriority(),
   at: from.toISOString(),
   quick: values.quick,
 };
@@ -60,6 +61,7 @@ console.log('\n"same": less than 1.5 times apart, which this bench does not call
 if (!only) {
   const file = join(root, 'docs/evidence', `bench-${from.toISOString().slice(0, 10)}.json`);
   mkdirSync(join(root, 'docs/evidence'), { recursive: true });
-  writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  const evidence = { machine, loadAfter: loadavg(), results };
+  writeFileSync(file, `${JSON.stringify(evidence, null, 2)}\n`);
   console.log(`Written to ${file.slice(root.length + 1)}`);
 }
