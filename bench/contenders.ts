@@ -7,7 +7,7 @@ import { lockedPython } from '../test/clients/venv.ts';
 import { treeOf } from './tree.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const START_SECONDS = 90;
+const START_SECONDS = 240;
 const STOP_SECONDS = 15;
 
 /** A server under test. */
