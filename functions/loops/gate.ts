@@ -52,11 +52,32 @@ export function numberOf(value: Json | undefined): number | undefined {
   return typeof number === 'number' && Number.isFinite(number) ? number : undefined;
 }
 
+/** Why there is nothing to compare, and what to say where an output was the version. */
+export function noVersion({ tasks }: RunSeen, { version }: Gate): string {
+  const why = 'the pipeline registered no new version';
+  if (version !== undefined) return `${why}: ${version}, which gate.version names, gave no number`;
+  const places = tasks.flatMap(({ name, outputs }) =>
+    Object.keys(outputs).map((output) => `"${name}.${output}"`),
+  );
+  if (!places.length) return why;
+  const shown = places.slice(0, MAX_PLACES).join(', ');
+  const more = places.length > MAX_PLACES ? ', ..' : '';
+  return oneLine(`${why}; if an output says its number, set gate.version to it: ${shown}${more}`);
+}
+const MAX_PLACES = 5;
+
+const MAX_REASON = 500;
+/** A reason as a list shows it: what stands first matters most, and the whole stands in the run. */
+export function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, ' ').trim();
+  return line.length > MAX_REASON ? `${line.slice(0, MAX_REASON - 2)}..` : line;
+}
+
 /** Why a run that did not succeed was refused: what its failed task said, else what the machine said. */
 export function refusalOf(run: RunSeen | undefined, error: string): Decision {
   const failed = run?.tasks.find(({ state }) => state === 'FAILED');
   const said = failed ? `${failed.name}: ${failed.error ?? 'failed'}` : error;
-  return { outcome: 'refused', reason: said.slice(0, 1000) };
+  return { outcome: 'refused', reason: oneLine(said) };
 }
 
 /** Whether the new version takes the alias. A metric that is missing or not a number never wins, nor loses. */

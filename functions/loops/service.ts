@@ -1,14 +1,16 @@
+import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
 import type { Event, Told } from '../kernel/event.ts';
 import type { Json } from '../kernel/json.ts';
 import type { Page, Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUlid, type World } from '../kernel/world.ts';
+import { endedOf } from '../platform/ended.ts';
 import { reasonOf } from '../platform/failure.ts';
 import type { Machines } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import type { RunSeen, Runs } from '../triggers/runs.ts';
-import { candidateOf, decide, numberOf, outputAt, refusalOf } from './gate.ts';
+import { candidateOf, decide, noVersion, numberOf, oneLine, outputAt, refusalOf } from './gate.ts';
 import {
   type Decision,
   Retraining,
@@ -35,7 +37,11 @@ export interface LoopRooms {
       name: string,
       alias: string,
     ): Promise<{ version: number; runId?: string | undefined } | undefined>;
-    setAlias(call: Call, alias: { name: string; alias: string; version: number }): Promise<void>;
+    /** Throws `precondition`, saying where it points, unless that is `from` (null: nowhere), or `version` already. */
+    setAlias(
+      call: Call,
+      alias: { name: string; alias: string; version: number; from: number | null },
+    ): Promise<void>;
   };
   /** The latest value of a run's metric; undefined where it was never logged or is not finite. */
   metric(call: Call, runId: string, metric: string): Promise<number | undefined>;
@@ -120,8 +126,7 @@ export function loopService(parts: LoopParts) {
     const { gate } = record;
     const newest = gate.version === undefined ? await models.newest(call, gate.model) : [];
     const version = candidateOf(run, gate, newest);
-    if (version === undefined)
-      return { outcome: 'kept', reason: 'the pipeline registered no new version' };
+    if (version === undefined) return { outcome: 'kept', reason: noVersion(run, gate) };
     let candidate: { runId?: string | undefined };
     try {
       candidate = await models.version(call, gate.model, version);
@@ -162,8 +167,7 @@ export function loopService(parts: LoopParts) {
 
     /** Hears `loops.retraining.asked`: starts what a lost process did not. */
     async restart(call: Call, told: Told): Promise<void> {
-      const { retraining } = told.data as { retraining: unknown };
-      await start(call, Retraining.parse(retraining));
+      await start(call, Asked.parse(told.data).retraining);
     },
 
     /** Throws `missing`. */
@@ -246,18 +250,16 @@ export function loopService(parts: LoopParts) {
         if (before.state !== 'running')
           return { outcome: before.state, reason: before.reason ?? '' };
         const { model: name, alias } = before.gate;
-        const champion = await models.aliased(call, name, alias);
-        const moved =
-          champion?.version !== decision.champion && champion?.version !== decision.version;
-        if (moved) {
-          const now = champion ? `version ${champion.version}` : 'nothing';
-          const reason = `${alias} was moved to ${now} meanwhile`;
+        const { version, champion: from = null } = decision;
+        try {
+          await models.setAlias(call, { name, alias, version, from });
+        } catch (error) {
+          if (!(error instanceof Problem) || error.code !== 'precondition') throw error;
+          const reason = error.message;
           const { after, event } = ended(before, 'kept', { ...decision, outcome: 'kept', reason });
           await store.change(call, before, after, event);
           return { outcome: 'kept', reason };
         }
-        if (champion?.version !== decision.version)
-          await models.setAlias(call, { name, alias, version: decision.version });
         const { after, event } = ended(before, 'promoted', decision);
         await store.change(call, before, after, event);
         return { outcome: 'promoted', reason: decision.reason };
@@ -265,20 +267,12 @@ export function loopService(parts: LoopParts) {
 
     /** Hears the end of executions: one that was stopped, or died of something else, says so in its record. */
     async close(call: Call, told: Told): Promise<void> {
-      const { machine, execution, state, error, cause } = told.data as {
-        machine: string;
-        execution: string;
-        state: string;
-        error?: string | null;
-        cause?: string | null;
-      };
+      const { machine, execution: id, state, error, cause } = endedOf(told);
       if (machine !== MACHINE || state === 'SUCCEEDED') return;
-      const prefix = `${call.workspace}-`;
-      const id = execution.startsWith(prefix) ? execution.slice(prefix.length) : execution;
       await settle(call, subject(id), async () => {
         const before = await store.find(call, id);
         if (before?.state !== 'running') return;
-        const reason = said(error, cause, `the execution ended ${state}`);
+        const reason = oneLine(reasonOf({ error, cause }) ?? `the execution ended ${state}`);
         const { after, event } = ended(before, 'failed', {
           ...before.decision,
           outcome: 'refused',
@@ -292,12 +286,7 @@ export function loopService(parts: LoopParts) {
 }
 export type LoopService = ReturnType<typeof loopService>;
 
-const said = (
-  error: string | null | undefined,
-  cause: string | null | undefined,
-  otherwise: string,
-) =>
-  (reasonOf({ error: error ?? undefined, cause: cause ?? undefined }) ?? otherwise).slice(0, 1000);
+const Asked = z.object({ retraining: Retraining });
 
 const startedEvent = ({ id, rule, cause, pipeline, gate }: RetrainingRecord): Event => ({
   type: 'loops.retraining.started',

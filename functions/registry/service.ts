@@ -199,15 +199,20 @@ export function registryService(
       });
     },
 
-    /** Points an alias at a version; all who serve `models:/name@alias` follow. Throws `missing`. */
+    /**
+     * Points an alias at a version; all who serve `models:/name@alias` follow. `from`: only if it points there still,
+     * null being nowhere. Throws `missing`; `precondition` where it points elsewhere.
+     */
     async setAlias(
       call: Call,
-      wanted: { name: string; alias: string; version: number },
+      wanted: { name: string; alias: string; version: number; from?: number | null },
     ): Promise<void> {
-      const { name, alias, version } = wanted;
+      const { name, alias, version, from } = wanted;
       await store.pointAlias(call, name, version, (model) => {
         const previous = model.aliases.get(alias) ?? null;
         if (previous === version) return undefined; // a retry points it where it points already
+        if (from !== undefined && previous !== from)
+          throw new Problem('precondition', `${alias} was moved to ${placed(previous)} meanwhile`);
         const aliases = new Map(model.aliases).set(alias, version);
         if (aliases.size > LIMITS.aliases)
           throw new Problem('invalid', `A model may have at most ${LIMITS.aliases} aliases.`, {
@@ -321,6 +326,8 @@ const noted = (note: Promise<void>) =>
   note.catch((error: unknown) => {
     if (!(error instanceof Problem && error.code === 'missing')) throw error;
   });
+
+const placed = (version: number | null) => (version === null ? 'nothing' : `version ${version}`);
 
 const wantedUri = (at: VersionUri) =>
   at.kind === 'alias' ? `models:/${at.name}@${at.alias}` : `models:/${at.name}/${at.selector}`;

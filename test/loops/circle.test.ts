@@ -5,6 +5,7 @@ import { buildApp } from '../../functions/app.ts';
 import type { Json } from '../../functions/kernel/json.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
 import type { Job, JobSpec, Jobs } from '../../functions/platform/ports.ts';
+import type { RegistryService } from '../../functions/registry/index.ts';
 import { MachineError } from '../../local/asl/errors.ts';
 import { answer } from '../serving/endpoints.ts';
 import { call, type House, house } from '../serving/house.ts';
@@ -44,6 +45,8 @@ let home: House;
 /** `run`: the step's MLflow run, as its environment names it. */
 let train: (path: string, run: string) => Promise<Left>;
 let ran: string[];
+/** The registry of another process over the same table. */
+let rival: RegistryService;
 
 /** A Jobs port whose steps do what `train` says. Source of the file's shape: runtimes/launcher/README.md. */
 function replayed() {
@@ -101,6 +104,7 @@ beforeEach(async () => {
       const platform = { ...ground, jobs: replay.jobs, url, artifacts: 'proxy' as const };
       const app = buildApp(platform, { runsImage: () => ({ ok: true }) });
       const { pipelines } = app.rooms;
+      rival = buildApp(platform, { runsImage: () => ({ ok: true }) }).rooms.registry.service;
       upload = () =>
         pipelines.service.catalog.createPipeline(
           call,
@@ -198,6 +202,34 @@ test('drops of data become versions, the alias moves, the endpoint follows, a ba
   ]);
 });
 
+test('a champion set between the gate and the commit of its move is not overwritten', async () => {
+  train = async (_path, run) => ({
+    parameters: { made: await register(run), wape: 0.1, champion_wape: 0.2 },
+  });
+  await rule();
+  await drop('drops/1.csv', 'one');
+  await home.quiet();
+  await register(
+    (await ask('GET', `/apis/v2beta1/runs/${(await retrainings())[0].runId}`)).mlflow_run_id,
+  );
+  // As late as can be: the promotion's own commit finds that the model has changed, and reads it again.
+  home.beforeCommit(async (event) => {
+    if (event?.type === 'registry.alias.set' && (event.data as { version: number }).version === 3)
+      await rival.setAlias(call, { name: 'demand', alias: 'champion', version: 2 });
+  });
+  await drop('drops/2.csv', 'two');
+  await home.quiet();
+  expect(await champion()).toBe(2);
+  expect(await retrainings()).toMatchObject([
+    {
+      state: 'kept',
+      reason: 'champion was moved to version 2 meanwhile',
+      decision: { version: 3 },
+    },
+    { state: 'promoted' },
+  ]);
+});
+
 test('a rule without a gate starts a plain run, once', async () => {
   train = async () => ({ parameters: { made: 0, wape: 1, champion_wape: 1 } });
   await ask('PUT', '/api/rules/plain', {
@@ -216,6 +248,20 @@ test('a rule without a gate starts a plain run, once', async () => {
   const run = await ask('GET', `/apis/v2beta1/runs/${firings[0].started.id}`);
   expect(run).toMatchObject({ state: 'SUCCEEDED' });
   expect(ran).toEqual(['p']);
+});
+
+test('a step that fails with many words is one readable line, the exception first', async () => {
+  const error = 'ValueError: y may not be negative (exit code 1)\n  in row 3\n\n  of drops/1.csv';
+  train = async () => ({ fail: error });
+  await rule();
+  await drop('drops/1.csv', 'one');
+  await home.quiet();
+  expect(await retrainings()).toMatchObject([
+    {
+      state: 'refused',
+      reason: 'train: ValueError: y may not be negative (exit code 1) in row 3 of drops/1.csv',
+    },
+  ]);
 });
 
 test('a parameter that the pipeline does not have fails the firing with its name', async () => {

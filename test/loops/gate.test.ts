@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { candidateOf, decide, outputAt, refusalOf } from '../../functions/loops/gate.ts';
+import { candidateOf, decide, noVersion, outputAt, refusalOf } from '../../functions/loops/gate.ts';
 import { Gate } from '../../functions/triggers/model.ts';
 
 const gate = (more = {}) =>
@@ -99,6 +99,20 @@ describe('what a run left', () => {
       outputs: { version },
     }));
     expect(candidateOf({ tasks, tracked: [] }, gate(), [])).toBeUndefined();
+  });
+  test('where none is found, says what to set', () => {
+    expect(noVersion({ tasks: [], tracked: [] }, gate())).toBe(
+      'the pipeline registered no new version',
+    );
+    expect(noVersion(run, gate())).toBe(
+      'the pipeline registered no new version; if an output says its number, set gate.version to it: "train.Output", "train.model_version", "judge.wape"',
+    );
+    expect(noVersion(run, gate({ version: 'train.none' }))).toBe(
+      'the pipeline registered no new version: train.none, which gate.version names, gave no number',
+    );
+    const outputs = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`output-${i}`, i]));
+    const many = { tasks: [{ name: 'train', state: 'x', outputs }], tracked: [] };
+    expect(noVersion(many, gate()).length).toBeLessThan(300);
   });
   test('the reason of a failed step, else that of the machine', () => {
     const tasks = [{ name: 'validate', state: 'FAILED', error: 'leak found', outputs: {} }];

@@ -124,6 +124,31 @@ export function registryHistories(options: {
       expect(items).toHaveLength(options.clients);
     });
 
+    test('of many who move an alias from where they saw it, one does, and the others are told', async () => {
+      const name = `m${count++}`;
+      await rival(0).createModel(call, name);
+      for (let i = 0; i < 9; i += 1) await rival(0).createVersion(call, { name, source: SOURCE });
+      for (const from of [null, 1]) {
+        if (from !== null) await rival(0).setAlias(call, { name, alias: 'a', version: from });
+        const moves = await Promise.allSettled(
+          Array.from({ length: 8 }, (_, i) =>
+            rival(i).setAlias(call, { name, alias: 'a', version: i + 2, from }),
+          ),
+        );
+        const won = moves.findIndex(({ status }) => status === 'fulfilled');
+        expect(moves.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+        expect((await rival(0).resolveAlias(call, name, 'a'))?.version).toBe(won + 2);
+        for (const move of moves)
+          if (move.status === 'rejected')
+            expect(move.reason).toMatchObject({
+              code: 'precondition',
+              message: `a was moved to version ${won + 2} meanwhile`,
+            });
+        // Who asks again for what stands already is right.
+        await rival(1).setAlias(call, { name, alias: 'a', version: won + 2, from });
+      }
+    });
+
     test('one of many creates of one name wins', async () => {
       const name = `m${count++}`;
       const made = await Promise.allSettled(

@@ -39,7 +39,14 @@ function shelf(table: Table) {
       const source = `mem://models/${name}/${version}`;
       versions.set(`${name}/${version}`, { name, version, source, ...(runId ? { runId } : {}) });
     },
-    async setAlias(at: typeof call, alias: { name: string; alias: string; version: number }) {
+    async setAlias(
+      at: typeof call,
+      alias: { name: string; alias: string; version: number; from?: number | null },
+    ) {
+      const now = aliases.get(`${alias.name}@${alias.alias}`) ?? null;
+      if (now === alias.version) return;
+      if (alias.from !== undefined && now !== alias.from)
+        throw new Problem('precondition', `${alias.alias} was moved to version ${now} meanwhile`);
       const data = { name: alias.name, alias: alias.alias, version: alias.version };
       const key = `${alias.name}@${alias.alias}`;
       await table.commit(at, [{ put: { pk: 'test-alias', sk: key, version: alias.version } }], {
@@ -131,6 +138,7 @@ export async function house(
     pathOf: (at, uri) => (uri.startsWith('mem://') ? uri.slice(6) : files.pathOf(at, uri)),
   };
   const listeners: ((event: Event | undefined) => Promise<void>)[] = [];
+  const heralds: ((event: Event | undefined) => Promise<void>)[] = [];
   const counts = { get: 0, query: 0, commit: 0 };
   function counted<T>(what: keyof typeof counts, work: () => Promise<T>): Promise<T> {
     counts[what] += 1;
@@ -143,6 +151,7 @@ export async function house(
     query: (...args) => counted('query', () => kept.query(...args)),
     commit: (...args) =>
       counted('commit', async () => {
+        for (const herald of heralds) await herald(args[2]);
         await kept.commit(...args);
         for (const listener of listeners) await listener(args[2]);
       }),
@@ -243,6 +252,10 @@ export async function house(
     timers,
     logged,
     tasks: tasks as Record<string, Task>,
+    /** Called between what was read for a commit and the commit. */
+    beforeCommit: (herald: (event: Event | undefined) => Promise<void>) => {
+      heralds.push(herald);
+    },
     /** Called between a commit and its answer. */
     afterCommit: (listener: (event: Event | undefined) => Promise<void>) => {
       listeners.push(listener);
