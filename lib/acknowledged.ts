@@ -21,6 +21,7 @@ export const ACKNOWLEDGED: readonly { readonly id: string; readonly reason: stri
   ...[
     '/aws/sagemaker/*',
     '/aws/sagemaker/TrainingJobs:*',
+    '/aws/sagemaker/ProcessingJobs:*',
     '/aws/sagemaker/Endpoints/????????-*',
   ].map((group) => ({
     id: own('logs', `log-group:${group}`),

@@ -118,8 +118,19 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
           resources: [at.sagemaker('training-job', OF_A_WORKSPACE)],
         },
         {
+          actions: [
+            'sagemaker:CreateProcessingJob',
+            'sagemaker:DescribeProcessingJob',
+            'sagemaker:StopProcessingJob',
+          ],
+          resources: [at.sagemaker('processing-job', OF_A_WORKSPACE)],
+        },
+        {
           actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
-          resources: [at.logGroup('/aws/sagemaker/TrainingJobs:*')],
+          resources: [
+            at.logGroup('/aws/sagemaker/TrainingJobs:*'),
+            at.logGroup('/aws/sagemaker/ProcessingJobs:*'),
+          ],
         },
         passing(roles.job, 'sagemaker.amazonaws.com'),
       ];

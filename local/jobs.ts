@@ -217,7 +217,10 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
     },
     async prepare(call, spec) {
       await keep(call, spec);
-      return runnerOf(spec) === 'sagemaker' ? { TrainingJobName: spec.name } : { job: spec.name };
+      const { name } = spec;
+      const runner = runnerOf(spec);
+      if (runner === 'processing') return { ProcessingJobName: name };
+      return runner === 'sagemaker' ? { TrainingJobName: name } : { job: name };
     },
     async describe(call, name) {
       checkName(name);
@@ -291,10 +294,10 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
   return jobs;
 }
 
-/** The job that `prepare` kept: `{job}` or `{TrainingJobName}`. Throws `invalid`. */
+/** The job that `prepare` kept: `{job}`, `{TrainingJobName}` or `{ProcessingJobName}`. Throws `invalid`. */
 export function preparedName(prepared: Json): string {
   const value = prepared as Record<string, Json> | null;
-  const name = value?.['job'] ?? value?.['TrainingJobName'];
+  const name = value?.['job'] ?? value?.['TrainingJobName'] ?? value?.['ProcessingJobName'];
   if (typeof name !== 'string')
     throw new Problem('invalid', "A prepared job has the field 'job' or 'TrainingJobName'.", {
       field: 'job',

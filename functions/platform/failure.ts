@@ -115,7 +115,8 @@ export function failureOf(
 ): { failure?: string; exitCode?: number } {
   const [, text, code] = ALGORITHM.exec(reason ?? '') ?? [];
   const silent = code === undefined ? undefined : `The command ended with exit code ${code}.`;
-  const failure = text?.trim() || exitMessage?.trim() || (silent ?? reason?.trim());
+  // As it stands in the failure file, blanks included.
+  const failure = [text, exitMessage, silent ?? reason].find((one) => one?.trim());
   return {
     ...(failure ? { failure } : {}),
     ...(code === undefined ? {} : { exitCode: Number(code) }),

@@ -59,7 +59,7 @@ const Spec = z
       accelerator: z
         .object({ type: z.string().min(1).max(100), count: z.number().int().min(0).max(64) })
         .optional(),
-      runner: z.enum(['lambda', 'sagemaker']).optional(),
+      runner: z.enum(['lambda', 'sagemaker', 'processing']).optional(),
     }),
     nodes: z.number().int().min(1).max(32),
     checkpoint: Uri.optional(),
@@ -71,6 +71,19 @@ const Spec = z
   })
   .refine(({ interpreter, image }) => (interpreter === undefined) !== (image === undefined), {
     message: 'needs either interpreter or image, not both',
+  })
+  .superRefine((spec, context) => {
+    if (spec.resources.runner !== 'processing') return;
+    const refuse = (field: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [field], message });
+    const only = 'has only a training job: use the runner sagemaker';
+    if (spec.checkpoint !== undefined) refuse('checkpoint', only);
+    if (spec.metrics?.length) refuse('metrics', only);
+    // Source: SageMaker API, CreateProcessingJob: 10 inputs, two of which are ours; 10 outputs; 7 days.
+    if (spec.inputs.length > 8) refuse('inputs', 'must be at most 8 for a processing job');
+    if (spec.outputs.length > 10) refuse('outputs', 'must be at most 10 for a processing job');
+    if (spec.deadlineSeconds > 604_800)
+      refuse('deadlineSeconds', 'must be at most 604800 for a processing job');
   });
 
 const Deployment = z.object({
@@ -120,7 +133,7 @@ export const LAUNCHER = 'stillflow-launcher';
 const LAMBDA_SECONDS = 900;
 
 /** Which runner of ARCHITECTURE's table a job gets in an account, where it does not say so itself. */
-export function runnerOf(spec: JobSpec): 'lambda' | 'sagemaker' {
+export function runnerOf(spec: JobSpec): NonNullable<JobSpec['resources']['runner']> {
   const { runner, accelerator } = spec.resources;
   if (runner) return runner;
   const light =

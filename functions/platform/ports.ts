@@ -321,8 +321,11 @@ export interface JobSpec {
     readonly cpus?: number;
     readonly memoryBytes?: number;
     readonly accelerator?: { readonly type: string; readonly count: number };
-    /** Forces a runner of ARCHITECTURE's table. */
-    readonly runner?: 'lambda' | 'sagemaker';
+    /**
+     * Forces a runner of ARCHITECTURE's table. `processing` is SageMaker too, as a processing job: no checkpoint, no
+     * metrics, at most 7 days, 8 inputs and 10 outputs. Only who asks for it gets it.
+     */
+    readonly runner?: 'lambda' | 'sagemaker' | 'processing';
   };
   readonly nodes: number;
   /** A prefix that survives a restart of the job. */
@@ -355,7 +358,8 @@ export interface Jobs {
   submit(call: Call, spec: JobSpec): Promise<Job>;
   /**
    * Keeps the spec and returns what the job state of a machine passes on to start it: the payload of the function
-   * `stillflow-run-step` (runner `lambda`), or the arguments of `sagemaker:createTrainingJob.sync`. Idempotent by name.
+   * `stillflow-run-step` (runner `lambda`), or the arguments of `sagemaker:createTrainingJob.sync` or
+   * `sagemaker:createProcessingJob.sync` (runners `sagemaker` and `processing`). Idempotent by name.
    */
   prepare(call: Call, spec: JobSpec): Promise<Json>;
   describe(call: Call, name: string): Promise<Job | undefined>;

@@ -1,10 +1,13 @@
-"""The entry point of a SageMaker training job: `python3 /opt/ml/input/data/stillflow/start.py`.
+"""The entry point of a SageMaker job: `python3 BASE/input/data/stillflow/start.py`.
+
+BASE is /opt/ml in a training job and /opt/ml/processing in a processing job, whose other files lie beside it.
 
 Reads the job's spec.json from its own channel, runs the command with the variables that a job sees on one machine too,
-and takes what lies in output/<name> and model/ to its place. Source: aws.md sections 4.1 to 4.3; ports.ts, JobSpec.
+and takes what lies in output/<name> and model/ to its place. Source: aws.md sections 4.1 to 4.4; ports.ts, JobSpec.
 """
 import json
 import os
+import shutil
 import sys
 
 import commands
@@ -46,14 +49,23 @@ def variables(spec, base, resource):
     return {**found, **spec.get("env", {})}
 
 
-def run(base="/opt/ml", s3=None, env=None):
+def own_base():
+    """The folder in whose input/data/stillflow this file lies."""
+    return os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
+
+
+def run(base=None, s3=None, env=None):
     """The exit code of the job."""
+    base = base or own_base()
+    # /opt/ml/processing: SageMaker's own files lie in /opt/ml.
+    beside = os.path.dirname(base) if os.path.basename(base) == "processing" else None
     s3 = s3 or places.S3()
     with open(f"{base}/input/data/stillflow-job/spec.json", encoding="utf-8") as file:
         spec = json.load(file)
     resource = {}
-    if os.path.exists(f"{base}/input/config/resourceconfig.json"):
-        with open(f"{base}/input/config/resourceconfig.json", encoding="utf-8") as file:
+    resources = f"{beside}/config/resourceconfig.json" if beside else f"{base}/input/config/resourceconfig.json"
+    if os.path.exists(resources):
+        with open(resources, encoding="utf-8") as file:
             resource = json.load(file)
     for one in spec.get("outputs", []):
         os.makedirs(f"{base}/output/{one['name']}", exist_ok=True)
@@ -69,6 +81,9 @@ def run(base="/opt/ml", s3=None, env=None):
     if ended.code != 0 and not os.path.exists(failure):
         with open(failure, "w", encoding="utf-8") as file:
             file.write(ended.reason[:_MAX_FAILURE])
+    if beside and ended.code != 0:
+        os.makedirs(f"{beside}/output", exist_ok=True)
+        shutil.copyfile(failure, f"{beside}/output/message")
     for one in spec.get("outputs", []):
         folders = [f"{base}/output/{one['name']}"] + ([f"{base}/model"] if one["name"] == "model" else [])
         for folder in folders:

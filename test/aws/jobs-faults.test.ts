@@ -1,14 +1,18 @@
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
 import {
+  CreateProcessingJobCommand,
   CreateTrainingJobCommand,
+  DescribeProcessingJobCommand,
   DescribeTrainingJobCommand,
   SageMakerClient,
+  StopProcessingJobCommand,
   StopTrainingJobCommand,
 } from '@aws-sdk/client-sagemaker';
 import { mockClient } from 'aws-sdk-client-mock';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Call } from '../../functions/kernel/call.ts';
 import { awsJobs } from '../../functions/platform/aws/jobs.ts';
+import { processedFrom, processingRequest } from '../../functions/platform/aws/processing.ts';
 import {
   imageOf,
   instanceOf,
@@ -185,4 +189,85 @@ test.each([
   [{ TrainingJobStatus: 'Stopped', SecondaryStatus: 'Stopped' }, { state: 'stopped' }],
 ] as const)('%j reads as %j', (told, job) => {
   expect(jobFrom('train', told as unknown as Parameters<typeof jobFrom>[1])).toMatchObject(job);
+});
+
+describe('a processing job', () => {
+  const clean = (more: Partial<JobSpec> = {}) =>
+    spec({ name: 'clean', resources: { runner: 'processing' }, ...more });
+
+  test('the request, whole; its entrypoint fits whatever the command is', async () => {
+    const whole = clean({
+      nodes: 2,
+      command: ['python3', '-c', 'x'.repeat(5000)],
+      inputs: [{ name: 'raw', uri: 's3://bucket/default0/raw' }],
+      outputs: [{ name: 'clean', uri: 's3://bucket/default0/clean' }],
+    });
+    const request = processingRequest(whole, place, 'image', 'ml.m5.large');
+    expect(request).toMatchSnapshot();
+    const words = request.AppSpecification?.ContainerEntrypoint ?? [];
+    expect(Math.max(...words.map((word) => word.length))).toBeLessThanOrEqual(256);
+    expect(await jobs.prepare(call, whole)).toMatchObject({
+      ProcessingJobName: 'default0-clean',
+    });
+  });
+
+  test('is created, described and stopped as one; a lost answer is found by name', async () => {
+    mock.on(DescribeTrainingJobCommand).rejects(absent);
+    mock.on(DescribeProcessingJobCommand).rejects(absent);
+    mock.on(CreateProcessingJobCommand).rejectsOnce(fault('TimeoutError'));
+    await expect(jobs.submit(call, clean())).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await jobs.describe(call, 'clean')).toMatchObject({ state: 'pending' });
+    mock.on(CreateProcessingJobCommand).rejects(fault('ResourceInUse', 'exists'));
+    mock.on(DescribeProcessingJobCommand).resolves({
+      ProcessingJobStatus: 'Failed',
+      FailureReason: 'AlgorithmError: , exit code: 2',
+      ExitMessage: 'no such column',
+    });
+    expect(await jobs.submit(call, clean())).toMatchObject({
+      state: 'failed',
+      exitCode: 2,
+      failure: 'no such column',
+    });
+    await jobs.stop(call, 'clean');
+    expect(mock.commandCalls(StopProcessingJobCommand)).toHaveLength(1);
+    expect(mock.commandCalls(StopTrainingJobCommand)).toHaveLength(0);
+    expect(mock.commandCalls(CreateTrainingJobCommand)).toHaveLength(0);
+  });
+
+  test.each([
+    ['checkpoint', { checkpoint: 's3://bucket/default0/ckpt' }],
+    ['metrics', { metrics: [{ name: 'loss', regex: 'loss=(.*)' }] }],
+    ['deadlineSeconds', { deadlineSeconds: 604_801 }],
+    [
+      'inputs',
+      { inputs: [...'abcdefghi'].map((name) => ({ name, uri: 's3://bucket/default0/x' })) },
+    ],
+  ] as [string, Partial<JobSpec>][])(
+    'has no %s beyond what SageMaker gives it',
+    async (field, more) => {
+      await expect(jobs.submit(call, clean(more))).rejects.toMatchObject({
+        code: 'invalid',
+        field,
+      });
+      expect(mock.calls()).toHaveLength(0);
+    },
+  );
+
+  test.each([
+    [{ ProcessingJobStatus: 'InProgress' }, { state: 'pending' }],
+    [{ ProcessingJobStatus: 'Completed' }, { state: 'succeeded', exitCode: 0 }],
+    [{ ProcessingJobStatus: 'Stopped' }, { state: 'stopped' }],
+    [
+      {
+        ProcessingJobStatus: 'Stopped',
+        ProcessingStartTime: new Date(0),
+        ProcessingEndTime: new Date(61_000),
+        StoppingCondition: { MaxRuntimeInSeconds: 60 },
+      },
+      { state: 'failed', failure: 'The job ran past its deadline and was stopped.' },
+    ],
+  ] as const)('%j reads as %j', (told, job) => {
+    const read = processedFrom('clean', told as unknown as Parameters<typeof processedFrom>[1]);
+    expect(read).toMatchObject(job);
+  });
 });

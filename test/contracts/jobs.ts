@@ -19,7 +19,7 @@ export interface JobsWorld {
 }
 
 /** Cases that an adapter may skip, with its reason. */
-export type Skips = Partial<Record<'kill' | 'metrics', string>>;
+export type Skips = Partial<Record<'kill' | 'metrics' | 'checkpoint', string>>;
 
 const NATIVE = 'python:3.11';
 
@@ -88,19 +88,22 @@ export function jobsContract(on: string, open: () => Promise<JobsWorld>, skips: 
       expect(job).toMatchObject({ state: 'failed', exitCode: 127 });
     });
 
-    test('a name runs once, however often and with whatever spec it is submitted', async () => {
-      const checkpoint = world.uri('once');
-      const script = 'echo x >> $SM_CHECKPOINT_DIR/effect';
-      const first = spec('once', script, { checkpoint });
-      await Promise.all(Array.from({ length: 5 }, () => world.jobs.submit(world.call, first)));
-      await end('once');
-      const again = await world.jobs.submit(world.call, {
-        ...first,
-        command: ['sh', '-c', 'exit 9'],
-      });
-      expect(again.state).toBe('succeeded');
-      expect(await world.read('once/effect')).toBe('x\n');
-    });
+    test.skipIf(skips.checkpoint !== undefined)(
+      'a name runs once, however often and with whatever spec it is submitted',
+      async () => {
+        const checkpoint = world.uri('once');
+        const script = 'echo x >> $SM_CHECKPOINT_DIR/effect';
+        const first = spec('once', script, { checkpoint });
+        await Promise.all(Array.from({ length: 5 }, () => world.jobs.submit(world.call, first)));
+        await end('once');
+        const again = await world.jobs.submit(world.call, {
+          ...first,
+          command: ['sh', '-c', 'exit 9'],
+        });
+        expect(again.state).toBe('succeeded');
+        expect(await world.read('once/effect')).toBe('x\n');
+      },
+    );
 
     test('prepare keeps the spec and starts nothing', async () => {
       const one = spec('kept', 'echo ran');
@@ -145,22 +148,28 @@ export function jobsContract(on: string, open: () => Promise<JobsWorld>, skips: 
       expect(await lines('inputless')).not.toContain('ran');
     });
 
-    test('the log can be read while the job runs, from where one left off', async () => {
-      const script =
-        'echo first; until [ -f $SM_CHECKPOINT_DIR/go ]; do sleep 0.05; done; echo second';
-      await world.jobs.submit(world.call, spec('live', script, { checkpoint: world.uri('live') }));
-      const early = await until('the first line', async () => {
-        const read = await world.jobs.logs(world.call, 'live');
-        return read.lines.includes('first') ? read : undefined;
-      });
-      expect(await world.jobs.describe(world.call, 'live')).toMatchObject({ state: 'running' });
-      await world.put('live/go', '');
-      await end('live');
-      const late = await world.jobs.logs(world.call, 'live', early.next);
-      expect(late.lines).toEqual(['second']);
-      const none = await world.jobs.logs(world.call, 'live', late.next);
-      expect(none).toEqual({ lines: [], next: late.next });
-    });
+    test.skipIf(skips.checkpoint !== undefined)(
+      'the log can be read while the job runs, from where one left off',
+      async () => {
+        const script =
+          'echo first; until [ -f $SM_CHECKPOINT_DIR/go ]; do sleep 0.05; done; echo second';
+        await world.jobs.submit(
+          world.call,
+          spec('live', script, { checkpoint: world.uri('live') }),
+        );
+        const early = await until('the first line', async () => {
+          const read = await world.jobs.logs(world.call, 'live');
+          return read.lines.includes('first') ? read : undefined;
+        });
+        expect(await world.jobs.describe(world.call, 'live')).toMatchObject({ state: 'running' });
+        await world.put('live/go', '');
+        await end('live');
+        const late = await world.jobs.logs(world.call, 'live', early.next);
+        expect(late.lines).toEqual(['second']);
+        const none = await world.jobs.logs(world.call, 'live', late.next);
+        expect(none).toEqual({ lines: [], next: late.next });
+      },
+    );
 
     test('stop lets the command tidy up, and may be asked twice', async () => {
       const script = `trap 'echo bye > $SM_OUTPUT_DIR/result/last; exit 0' TERM; echo up; while :; do sleep 0.05; done`;
@@ -206,26 +215,32 @@ export function jobsContract(on: string, open: () => Promise<JobsWorld>, skips: 
       },
     );
 
-    test('a checkpoint survives into a later job', async () => {
-      const checkpoint = world.uri('ckpt');
-      await run(spec('epoch-1', 'echo 1 > $SM_CHECKPOINT_DIR/step', { checkpoint }));
-      const script = 'cat $SM_CHECKPOINT_DIR/step';
-      await run(spec('epoch-2', script, { checkpoint }));
-      expect(await lines('epoch-2')).toContain('1');
-    });
+    test.skipIf(skips.checkpoint !== undefined)(
+      'a checkpoint survives into a later job',
+      async () => {
+        const checkpoint = world.uri('ckpt');
+        await run(spec('epoch-1', 'echo 1 > $SM_CHECKPOINT_DIR/step', { checkpoint }));
+        const script = 'cat $SM_CHECKPOINT_DIR/step';
+        await run(spec('epoch-2', script, { checkpoint }));
+        expect(await lines('epoch-2')).toContain('1');
+      },
+    );
 
-    test('many nodes run at once, each with its rank', async () => {
-      const script =
-        'touch $SM_CHECKPOINT_DIR/up-$RANK; for r in 0 1 2; do until [ -f $SM_CHECKPOINT_DIR/up-$r ]; do sleep 0.05; done; done; ' +
-        'echo $RANK/$WORLD_SIZE $SM_CURRENT_HOST > $SM_OUTPUT_DIR/result/$RANK';
-      const outputs = [{ name: 'result', uri: world.uri('ranks') }];
-      const checkpoint = world.uri('meet');
-      const job = await run(spec('ranks', script, { nodes: 3, outputs, checkpoint }));
-      expect(job.failure).toBeUndefined();
-      const said = await Promise.all([0, 1, 2].map((rank) => world.read(`ranks/${rank}`)));
-      expect(said.map((text) => text?.split(' ')[0])).toEqual(['0/3', '1/3', '2/3']);
-      expect(new Set(said.map((text) => text?.split(' ')[1])).size).toBe(3);
-    });
+    test.skipIf(skips.checkpoint !== undefined)(
+      'many nodes run at once, each with its rank',
+      async () => {
+        const script =
+          'touch $SM_CHECKPOINT_DIR/up-$RANK; for r in 0 1 2; do until [ -f $SM_CHECKPOINT_DIR/up-$r ]; do sleep 0.05; done; done; ' +
+          'echo $RANK/$WORLD_SIZE $SM_CURRENT_HOST > $SM_OUTPUT_DIR/result/$RANK';
+        const outputs = [{ name: 'result', uri: world.uri('ranks') }];
+        const checkpoint = world.uri('meet');
+        const job = await run(spec('ranks', script, { nodes: 3, outputs, checkpoint }));
+        expect(job.failure).toBeUndefined();
+        const said = await Promise.all([0, 1, 2].map((rank) => world.read(`ranks/${rank}`)));
+        expect(said.map((text) => text?.split(' ')[0])).toEqual(['0/3', '1/3', '2/3']);
+        expect(new Set(said.map((text) => text?.split(' ')[1])).size).toBe(3);
+      },
+    );
 
     test('when one node fails the others end too', async () => {
       const script = 'if [ $RANK = 1 ]; then exit 4; fi; while :; do sleep 0.05; done';
@@ -285,48 +300,51 @@ export function jobsContract(on: string, open: () => Promise<JobsWorld>, skips: 
       expect((await world.jobs.logs(world.stranger, 'mine')).lines).toEqual([]);
     });
 
-    test('whatever is asked in whatever order, a name has one effect and one end', async () => {
-      let round = 0;
-      const step = fc.record({
-        ask: fc.constantFrom('submit', 'describe', 'stop', 'logs'),
-        name: fc.constantFrom('a', 'b'),
-        code: fc.constantFrom(0, 5),
-      });
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
-          round += 1;
-          const first = new Map<string, { code: number; stopped: boolean }>();
-          const named = (name: string) => `p${round}${name}`;
-          for (const { ask, name, code } of steps) {
-            const job = named(name);
-            if (ask === 'submit') {
-              const script = `echo x >> $SM_CHECKPOINT_DIR/${job}; exit ${code}`;
-              await world.jobs.submit(
-                world.call,
-                spec(job, script, { checkpoint: world.uri('p') }),
-              );
-              if (!first.has(job)) first.set(job, { code, stopped: false });
-            } else if (ask === 'stop') {
-              await world.jobs.stop(world.call, job);
-              const known = first.get(job);
-              if (known) known.stopped = true;
-            } else if (ask === 'logs') await world.jobs.logs(world.call, job);
-            else
-              expect((await world.jobs.describe(world.call, job)) === undefined).toBe(
-                !first.has(job),
-              );
-          }
-          for (const [job, { code, stopped }] of first) {
-            const { state } = await end(job);
-            const wanted = code === 0 ? 'succeeded' : 'failed';
-            expect(stopped ? [wanted, 'stopped'] : [wanted]).toContain(state);
-            const effect = (await world.read(`p/${job}`)) ?? '';
-            if (state === 'stopped') expect(['', 'x\n']).toContain(effect);
-            else expect(effect).toBe('x\n');
-          }
-        }),
-        { numRuns: 8 },
-      );
-    });
+    test.skipIf(skips.checkpoint !== undefined)(
+      'whatever is asked in whatever order, a name has one effect and one end',
+      async () => {
+        let round = 0;
+        const step = fc.record({
+          ask: fc.constantFrom('submit', 'describe', 'stop', 'logs'),
+          name: fc.constantFrom('a', 'b'),
+          code: fc.constantFrom(0, 5),
+        });
+        await fc.assert(
+          fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
+            round += 1;
+            const first = new Map<string, { code: number; stopped: boolean }>();
+            const named = (name: string) => `p${round}${name}`;
+            for (const { ask, name, code } of steps) {
+              const job = named(name);
+              if (ask === 'submit') {
+                const script = `echo x >> $SM_CHECKPOINT_DIR/${job}; exit ${code}`;
+                await world.jobs.submit(
+                  world.call,
+                  spec(job, script, { checkpoint: world.uri('p') }),
+                );
+                if (!first.has(job)) first.set(job, { code, stopped: false });
+              } else if (ask === 'stop') {
+                await world.jobs.stop(world.call, job);
+                const known = first.get(job);
+                if (known) known.stopped = true;
+              } else if (ask === 'logs') await world.jobs.logs(world.call, job);
+              else
+                expect((await world.jobs.describe(world.call, job)) === undefined).toBe(
+                  !first.has(job),
+                );
+            }
+            for (const [job, { code, stopped }] of first) {
+              const { state } = await end(job);
+              const wanted = code === 0 ? 'succeeded' : 'failed';
+              expect(stopped ? [wanted, 'stopped'] : [wanted]).toContain(state);
+              const effect = (await world.read(`p/${job}`)) ?? '';
+              if (state === 'stopped') expect(['', 'x\n']).toContain(effect);
+              else expect(effect).toBe('x\n');
+            }
+          }),
+          { numRuns: 8 },
+        );
+      },
+    );
   });
 }

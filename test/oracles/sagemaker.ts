@@ -18,6 +18,10 @@ export interface SkinOptions {
   /** `s3://bucket/key` as a folder of this machine. */
   folder(uri: string): string;
 }
+interface Skin extends SkinOptions {
+  /** Of processing jobs, by name: these are no training jobs. */
+  readonly limits: Map<string, Fields>;
+}
 export type Fields = Record<string, unknown>;
 
 export class Refusal extends Error {
@@ -28,12 +32,13 @@ export class Refusal extends Error {
   }
 }
 
-export const sagemakerSkin = (options: SkinOptions) =>
-  answering(async (request) => {
+export function sagemakerSkin(options: SkinOptions) {
+  const skin: Skin = { ...options, limits: new Map() };
+  return answering(async (request) => {
     const { action, asked } = await readAction(request);
-    const act = own(ACTIONS, action);
-    return act(options, asked);
+    return own(ACTIONS, action)(skin, asked);
   });
+}
 
 /** A server whose answers are JSON, or a Refusal in AWS's words. */
 export async function answering(
@@ -85,13 +90,13 @@ function split({ call }: SkinOptions, full: string): { call: Call; name: string 
 }
 
 async function known(options: SkinOptions, asked: Fields) {
-  const at = split(options, String(asked['TrainingJobName']));
+  const at = split(options, String(asked['TrainingJobName'] ?? asked['ProcessingJobName']));
   const job = await options.jobs.describe(at.call, at.name);
   if (!job) throw new Refusal('ValidationException', 'Requested resource not found.');
   return { ...at, job };
 }
 
-const ACTIONS: Record<string, (options: SkinOptions, asked: Fields) => Promise<Fields>> = {
+const ACTIONS: Record<string, (options: Skin, asked: Fields) => Promise<Fields>> = {
   async CreateTrainingJob(options, asked) {
     const { call, name } = split(options, String(asked['TrainingJobName']));
     if (await options.jobs.describe(call, name))
@@ -122,7 +127,9 @@ const ACTIONS: Record<string, (options: SkinOptions, asked: Fields) => Promise<F
   },
 
   async DescribeTrainingJob(options, asked) {
-    const { job } = await known(options, asked);
+    const { name, job } = await known(options, asked);
+    if (options.limits.has(name))
+      throw new Refusal('ValidationException', 'Requested resource not found.');
     return { TrainingJobName: asked['TrainingJobName'], ...worded(job) };
   },
 
@@ -135,6 +142,60 @@ const ACTIONS: Record<string, (options: SkinOptions, asked: Fields) => Promise<F
       );
     await options.jobs.stop(call, name);
     return {};
+  },
+
+  async CreateProcessingJob(options, asked) {
+    const { call, name } = split(options, String(asked['ProcessingJobName']));
+    if (await options.jobs.describe(call, name))
+      throw new Refusal('ResourceInUse', `Processing job ${name} already exists`);
+    const inputs = asked['ProcessingInputs'] as {
+      InputName: string;
+      S3Input: { S3Uri: string; LocalPath: string };
+    }[];
+    const { ContainerEntrypoint } = asked['AppSpecification'] as { ContainerEntrypoint: string[] };
+    const paths = inputs.map(({ S3Input }) => S3Input.LocalPath);
+    if (ContainerEntrypoint.some((word) => word.length > 256) || inputs.length > 10)
+      throw new Refusal('ValidationException', '1 validation error detected');
+    if (paths.some((path) => !path.startsWith('/opt/ml/processing/')))
+      throw new Refusal('ValidationException', 'LocalPath must be below /opt/ml/processing');
+    const uriOf = (input: string) =>
+      inputs.find(({ InputName }) => InputName === input)?.S3Input.S3Uri ?? '';
+    const key = `${uriOf('stillflow-job').replace(/^s3:\/\/[^/]+\//, '')}spec.json`;
+    const spec = JSON.parse(Buffer.from(options.files.get(key) ?? []).toString()) as JobSpec;
+    const { ProcessingResources, StoppingCondition } = asked as {
+      ProcessingResources: { ClusterConfig: { InstanceCount: number } };
+      StoppingCondition: { MaxRuntimeInSeconds: number };
+    };
+    await options.jobs.submit(call, {
+      ...spec,
+      inputs: spec.inputs.map((one) => ({ ...one, uri: options.folder(uriOf(one.name)) })),
+      outputs: spec.outputs.map((one) => ({ ...one, uri: options.folder(one.uri) })),
+      nodes: ProcessingResources.ClusterConfig.InstanceCount,
+      deadlineSeconds: StoppingCondition.MaxRuntimeInSeconds,
+    });
+    options.limits.set(name, StoppingCondition);
+    return {
+      ProcessingJobArn: `arn:aws:sagemaker:eu-central-1:123456789012:processing-job/${name}`,
+    };
+  },
+
+  async DescribeProcessingJob(options, asked) {
+    const { name, job } = await known(options, asked);
+    const limit = options.limits.get(name);
+    if (!limit) throw new Refusal('ValidationException', 'Requested resource not found.');
+    const told = worded(job);
+    return {
+      ProcessingJobName: asked['ProcessingJobName'],
+      ProcessingJobStatus: told['TrainingJobStatus'],
+      FailureReason: told['FailureReason'],
+      ProcessingStartTime: told['TrainingStartTime'],
+      ProcessingEndTime: told['TrainingEndTime'],
+      StoppingCondition: limit,
+    };
+  },
+
+  async StopProcessingJob(options, asked) {
+    return own(ACTIONS, 'StopTrainingJob')(options, asked);
   },
 
   async DescribeLogStreams(options, asked) {

@@ -59,6 +59,19 @@ class Start(unittest.TestCase):
                 with open(f"{base}/output/failure", encoding="utf-8") as file:
                     self.assertEqual(file.read(), said, at)
 
+    def test_a_processing_job_has_its_hosts_and_its_message_beside_its_folder(self):
+        with tempfile.TemporaryDirectory() as root:
+            base = f"{root}/processing"
+            os.makedirs(f"{root}/config")
+            with open(f"{root}/config/resourceconfig.json", "w", encoding="utf-8") as file:
+                json.dump({"hosts": ["algo-1", "algo-2", "algo-3"], "current_host": "algo-3"}, file)
+            code, objects = self.run_job(base, {
+                "command": ["sh", "-c", "echo $RANK/$WORLD_SIZE > $SM_OUTPUT_DIR/r/x; echo no such column; exit 2"],
+                "outputs": [{"name": "r", "uri": "s3://b/r"}]})
+            self.assertEqual((code, objects), (2, {"s3://b/r/x": b"2/3\n"}))
+            with open(f"{root}/output/message", encoding="utf-8") as file:
+                self.assertEqual(file.read(), "The command ended with exit code 2. Its last output: no such column")
+
     def test_the_launcher_and_a_program_that_is_not_there(self):
         with tempfile.TemporaryDirectory() as base:
             task = {"format": 1, "command": ["sh", "-c", "exit 4"], "result": f"{base}/result.json"}

@@ -1,9 +1,14 @@
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
 import { S3Client } from '@aws-sdk/client-s3';
 import {
+  CreateProcessingJobCommand,
+  type CreateProcessingJobCommandInput,
   CreateTrainingJobCommand,
+  type CreateTrainingJobCommandInput,
+  DescribeProcessingJobCommand,
   DescribeTrainingJobCommand,
   SageMakerClient,
+  StopProcessingJobCommand,
   StopTrainingJobCommand,
 } from '@aws-sdk/client-sagemaker';
 import type { Call } from '../../kernel/call.ts';
@@ -14,6 +19,7 @@ import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { readStreams } from './logs.ts';
+import { processedFrom, processingRequest } from './processing.ts';
 import { cloudName, imageOf, instanceOf, jobFrom, trainingRequest } from './training.ts';
 
 export interface JobSettings {
@@ -37,7 +43,7 @@ const clientsOf = ({ bucket }: JobSettings): JobClients => ({
 export const RUNTIME_PREFIX = 'runtime/launcher';
 
 /**
- * Jobs as SageMaker training jobs in script mode, and as payloads of the function `stillflow-run-step`. A job's
+ * Jobs as SageMaker training or processing jobs in script mode, and as payloads of the function `stillflow-run-step`. A job's
  * folder in Blobs holds `spec.json`, which the first who names a job writes; `submitted`, so that a Describe that does
  * not find the job yet (it may, right after Create) says pending; and what the function leaves: `done.json`, `log`.
  */
@@ -50,7 +56,10 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
 
   const path = (name: string, file: string) => `jobs/${name}/${file}`;
 
-  function request(call: Call, spec: JobSpec) {
+  function request(
+    call: Call,
+    spec: JobSpec,
+  ): CreateTrainingJobCommandInput | CreateProcessingJobCommandInput {
     const image = imageOf(spec, settings.region);
     if (image === undefined)
       throw new Problem(
@@ -64,19 +73,17 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
         field: 'resources',
       });
     const { blobs } = use();
-    return trainingRequest(
-      spec,
-      {
-        workspace: call.workspace,
-        region: settings.region,
-        roleArn: settings.jobRole,
-        runtimeUri: `s3://${settings.bucket}/${RUNTIME_PREFIX}/`,
-        specUri: `${blobs.locate(call, path(spec.name, 'spec'))}/`,
-        outputUri: blobs.locate(call, path(spec.name, 'archives')),
-      },
-      image,
-      instance,
-    );
+    const place = {
+      workspace: call.workspace,
+      region: settings.region,
+      roleArn: settings.jobRole,
+      runtimeUri: `s3://${settings.bucket}/${RUNTIME_PREFIX}/`,
+      specUri: `${blobs.locate(call, path(spec.name, 'spec'))}/`,
+      outputUri: blobs.locate(call, path(spec.name, 'archives')),
+    };
+    return runnerOf(spec) === 'processing'
+      ? processingRequest(spec, place, image, instance)
+      : trainingRequest(spec, place, image, instance);
   }
 
   async function readJson<T>(call: Call, file: string): Promise<T | undefined> {
@@ -92,7 +99,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     if (found) return found;
     checkJobSpec(spec);
     checkUris(call, spec);
-    if (runnerOf(spec) === 'sagemaker') request(call, spec);
+    if (runnerOf(spec) !== 'lambda') request(call, spec);
     try {
       await use().blobs.put(call, file, Buffer.from(JSON.stringify(spec)), 'absent');
       return spec;
@@ -112,14 +119,34 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
         });
   }
 
+  /** Only who asked for a processing job has one; its kept spec says so. */
+  async function isProcessing(call: Call, name: string): Promise<boolean> {
+    const spec = await readJson<JobSpec>(call, path(name, 'spec/spec.json'));
+    return spec !== undefined && runnerOf(spec) === 'processing';
+  }
+
+  async function ask<Told>(name: string, act: () => Promise<Told>): Promise<Told | undefined> {
+    try {
+      return await act();
+    } catch (error) {
+      if (isAbsentOf(error)) return undefined;
+      throw problemOf(error, `Job '${name}'`);
+    }
+  }
+
   async function describe(call: Call, name: string): Promise<Job | undefined> {
     const { sagemaker, blobs } = use();
-    try {
-      const TrainingJobName = cloudName(call.workspace, name);
-      const told = await sagemaker.send(new DescribeTrainingJobCommand({ TrainingJobName }));
-      return jobFrom(name, told);
-    } catch (error) {
-      if (!isAbsentOf(error)) throw problemOf(error, `Job '${name}'`);
+    const TrainingJobName = cloudName(call.workspace, name);
+    const trained = await ask(name, () =>
+      sagemaker.send(new DescribeTrainingJobCommand({ TrainingJobName })),
+    );
+    if (trained) return jobFrom(name, trained);
+    if (await isProcessing(call, name)) {
+      const ProcessingJobName = TrainingJobName;
+      const processed = await ask(name, () =>
+        sagemaker.send(new DescribeProcessingJobCommand({ ProcessingJobName })),
+      );
+      if (processed) return processedFrom(name, processed);
     }
     const done = await readJson<Job>(call, path(name, 'done.json'));
     if (done) return done;
@@ -133,7 +160,10 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       const { sagemaker, blobs } = use();
       await blobs.put(call, path(kept.name, 'submitted'), new Uint8Array());
       try {
-        await sagemaker.send(new CreateTrainingJobCommand(request(call, kept)));
+        const asked = request(call, kept);
+        if ('ProcessingJobName' in asked)
+          await sagemaker.send(new CreateProcessingJobCommand(asked));
+        else await sagemaker.send(new CreateTrainingJobCommand(asked));
       } catch (error) {
         // Names are unique for ever: what has this one is the first submit, or ours whose answer was lost.
         if (!isTaken(error)) throw problemOf(error, `Job '${kept.name}'`);
@@ -144,7 +174,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     },
     async prepare(call, spec) {
       const kept = await keep(call, spec);
-      if (runnerOf(kept) === 'sagemaker') return request(call, kept) as unknown as Json;
+      if (runnerOf(kept) !== 'lambda') return request(call, kept) as unknown as Json;
       return { job: kept.name, folder: use().blobs.locate(call, `jobs/${kept.name}`) };
     },
     async describe(call, name) {
@@ -153,9 +183,12 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     },
     async stop(call, name) {
       checkName(name);
+      const full = cloudName(call.workspace, name);
+      const { sagemaker } = use();
       try {
-        const TrainingJobName = cloudName(call.workspace, name);
-        await use().sagemaker.send(new StopTrainingJobCommand({ TrainingJobName }));
+        if (await isProcessing(call, name))
+          await sagemaker.send(new StopProcessingJobCommand({ ProcessingJobName: full }));
+        else await sagemaker.send(new StopTrainingJobCommand({ TrainingJobName: full }));
       } catch (error) {
         // Neither one that is not there nor one that has ended can be stopped, and both are as was asked.
         if (!isAbsentOf(error) && !hasEnded(error)) throw problemOf(error, `Job '${name}'`);
@@ -168,7 +201,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       const head = after?.startsWith('s') ? undefined : await blobs.head(call, path(name, 'log'));
       if (!head)
         return readStreams(logs, {
-          group: '/aws/sagemaker/TrainingJobs',
+          group: `/aws/sagemaker/${(await isProcessing(call, name)) ? 'Processing' : 'Training'}Jobs`,
           prefix: `${cloudName(call.workspace, name)}/`,
           after: after?.startsWith('s') ? after : undefined,
         });

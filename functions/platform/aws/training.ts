@@ -3,6 +3,7 @@ import type {
   DescribeTrainingJobCommandOutput,
 } from '@aws-sdk/client-sagemaker';
 import type { WorkspaceId } from '../../kernel/ids.ts';
+import { failureOf, LATE } from '../failure.ts';
 import type { Job, JobSpec } from '../ports.ts';
 
 /** Requests and answers of SageMaker's training API as pure functions; golden in test/aws. */
@@ -135,20 +136,15 @@ const STATES = {
   Deleting: 'running',
 } as const satisfies Record<string, Job['state']>;
 
-/** SageMaker's words around a failure file: `AlgorithmError: <text>, exit code: 7`. */
-const ALGORITHM = /^AlgorithmError:\s*([\s\S]*?)(?:, )?exit code: (\d+)$/i;
-
 /** What DescribeTrainingJob says, as a Job. */
 export function jobFrom(name: string, told: DescribeTrainingJobCommandOutput): Job {
   const status = told.TrainingJobStatus ?? 'InProgress';
   const late = told.SecondaryStatus === 'MaxRuntimeExceeded';
   const state = late && status === 'Stopped' ? 'failed' : STATES[status];
   const waiting = state === 'running' && told.TrainingStartTime === undefined;
-  const [, text, code] = ALGORITHM.exec(told.FailureReason ?? '') ?? [];
-  const exitCode = state === 'succeeded' ? 0 : code === undefined ? undefined : Number(code);
-  const failure = late
-    ? 'The job ran past its deadline and was stopped.'
-    : (text ?? told.FailureReason)?.slice(0, 1024);
+  const said = failureOf(told.FailureReason);
+  const exitCode = state === 'succeeded' ? 0 : said.exitCode;
+  const failure = late ? LATE : said.failure?.slice(0, 1024);
   return {
     name,
     state: waiting ? 'pending' : state,
