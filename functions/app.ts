@@ -1,3 +1,4 @@
+import { governanceRoom } from './governance/index.ts';
 import { allow } from './governance/policy.ts';
 import { systemCall } from './kernel/call.ts';
 import type { Hallway, Identity } from './kernel/hallway.ts';
@@ -35,13 +36,23 @@ export type BuiltApp = ReturnType<typeof buildApp>;
 
 export function buildApp(platform: Platform, steps: Steps) {
   const workspaces = workspacesRoom(platform);
+  const governance = governanceRoom(platform);
   const ground = groundRooms(platform);
   const registry = registryOver(platform, ground);
   const pipelines = pipelinesOver(platform, ground, steps);
   const serving = servingOver(platform, ground, registry.service);
   const triggers = triggersOver(platform, pipelines.service);
   const loops = loopsOver(platform, ground, registry.service, pipelines.service);
-  const rooms = { workspaces, ...ground, registry, pipelines, serving, triggers, loops };
+  const rooms = {
+    workspaces,
+    governance,
+    ...ground,
+    registry,
+    pipelines,
+    serving,
+    triggers,
+    loops,
+  };
   const all: Room[] = Object.values(rooms);
   const routes = all.flatMap((room) => room.routes);
   const app: App & { rooms: typeof rooms } = {

@@ -10,6 +10,7 @@ export type Use = 'blobs' | 'machines' | 'jobs' | 'endpoints';
  */
 export const USES: Readonly<Record<string, readonly Use[]>> = {
   workspaces: [],
+  governance: [],
   tracking: ['blobs'],
   artifacts: ['blobs'],
   registry: ['blobs'],

@@ -20,7 +20,9 @@ export function guard(hosts: readonly string[]): (request: Request) => string {
     const origin = request.headers.get('origin');
     const site = request.headers.get('sec-fetch-site');
     const reads = request.method === 'GET' || request.method === 'HEAD';
-    const foreign = origin !== null && origin.toLowerCase() !== `http://${host.toLowerCase()}`;
+    // https is the same page behind a proxy that ends TLS; a browser sends only the origin it really has.
+    const own = [`http://${host}`, `https://${host}`].map((one) => one.toLowerCase());
+    const foreign = origin !== null && !own.includes(origin.toLowerCase());
     if (!reads && (foreign || site === 'cross-site'))
       throw new Problem('denied', 'Cross-origin request blocked');
     return `http://${host}`;

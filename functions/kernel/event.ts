@@ -78,13 +78,16 @@ export function tell(call: Call, event: Event, head: ChainHead | undefined, worl
   return { ...entry, hash: hashOf(entry) };
 }
 
-/** The first entry that does not follow from the one before it, or undefined when the chain is whole. */
+/**
+ * The first entry of a piece of a chain that does not follow from the one before it, or undefined. `after` is where the
+ * piece before it ended; `head`, given with the last piece, is what the subject's own item says the newest entry is.
+ */
 export function firstBroken(
   chain: readonly Told[],
-  head: ChainHead | undefined,
+  { after, head }: { after?: ChainHead | undefined; head?: ChainHead | undefined },
 ): string | undefined {
-  let previous = '';
-  let sequence = 0;
+  let previous = after?.hash ?? '';
+  let sequence = after?.sequence ?? 0;
   for (const entry of chain) {
     sequence += 1;
     if (entry.sequence !== sequence || entry.previous !== previous || hashOf(entry) !== entry.hash)
@@ -92,7 +95,7 @@ export function firstBroken(
     previous = entry.hash;
   }
   if (head && (head.sequence !== sequence || head.hash !== previous))
-    return chain.at(-1)?.id ?? 'head';
+    return chain.at(-1)?.id ?? 'the newest entry';
   return undefined;
 }
 

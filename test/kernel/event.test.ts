@@ -23,7 +23,16 @@ function chain(length: number): { entries: Told[]; head: ChainHead } {
 
 test('a whole chain is whole', () => {
   const { entries, head } = chain(5);
-  expect(firstBroken(entries, head)).toBeUndefined();
+  expect(firstBroken(entries, { head })).toBeUndefined();
+});
+
+test('a chain in two pieces is as whole as in one', () => {
+  const { entries, head } = chain(5);
+  const [first, second] = [entries.slice(0, 2), entries.slice(2)];
+  expect(firstBroken(first, {})).toBeUndefined();
+  expect(firstBroken(second, { after: first.at(-1), head })).toBeUndefined();
+  expect(firstBroken(second, { head })).toBe(second[0]?.id);
+  expect(firstBroken(second.slice(0, 1), { after: first.at(-1), head })).toBe(second[0]?.id);
 });
 
 test('F14 any change, loss or reordering of an entry is found', () => {
@@ -36,7 +45,7 @@ test('F14 any change, loss or reordering of an entry is found', () => {
       if (how === 'caller') copy[at] = { ...entry, caller: 'mallory' };
       if (how === 'drop') copy.splice(at, 1);
       if (how === 'swap') [copy[at], copy[(at + 1) % 6]] = [copy[(at + 1) % 6] as Told, entry];
-      return firstBroken(copy, head) !== undefined;
+      return firstBroken(copy, { head }) !== undefined;
     }),
   );
 });

@@ -11,6 +11,7 @@ test.each([
   ['POST', { host: '[::1]:5000' }],
   ['POST', { host: 'ml.example' }],
   ['POST', { host: 'localhost:5000', origin: 'http://localhost:5000' }],
+  ['PUT', { host: 'ml.example', origin: 'https://ml.example' }],
   ['GET', { host: 'localhost:5000', 'sec-fetch-site': 'cross-site' }],
 ])('lets in %s %o', (method, headers) => {
   expect(ask(method, headers as unknown as Record<string, string>)).toBe(`http://${headers.host}`);
@@ -24,7 +25,7 @@ test.each([
   ['POST', { host: 'localhost:5000', origin: 'null' }],
   ['POST', { host: 'localhost:5000', origin: 'http://evil.example' }],
   ['POST', { host: 'localhost:5000', origin: 'http://localhost:6000' }],
-  ['DELETE', { host: 'localhost:5000', origin: 'https://localhost:5000' }],
+  ['DELETE', { host: 'ml.example', origin: 'https://evil.example' }],
   ['POST', { host: 'localhost:5000', 'sec-fetch-site': 'cross-site' }],
 ])('D04 D05 refuses %s %o', (method, headers) => {
   expect(() => ask(method, headers as Record<string, string>)).toThrow(/Host header|Cross-origin/);
