@@ -34,7 +34,9 @@ export interface SnakesAsked {
 export async function preparePython(asked: SnakesAsked): Promise<Snakes> {
   const { data, env, root, progress } = asked;
   const dir = venvsFolder(data, env);
-  const venvs = pythonVenvs({ dir, locks: join(root, 'runtimes/python'), env, progress });
+  const runtimes = join(root, 'runtimes');
+  const warm = [join(runtimes, 'model_server/server.py'), '--warm'];
+  const venvs = pythonVenvs({ dir, locks: join(runtimes, 'python'), env, warm, progress });
   const python = await venvs.interpreter();
   const example = join(root, 'examples/demand');
   const flights = await installFlights(python, dir, join(example, 'requirements.lock'), asked);
