@@ -212,7 +212,7 @@ function checkTag({ key, value }: Tag): void {
 }
 
 /**
- * Where artifacts may lie: below `mlflow-artifacts:/`, or inside what this workspace keeps. Throws `invalid`.
+ * Where artifacts may lie: below `mlflow-artifacts:/`, or below `artifacts/` of this workspace. Throws `invalid`.
  * Stock takes any URI; anything else would let a name choose whose bytes are read. Source: hardening.md A14, B08.
  */
 function checkRoot(call: Call, root: string, blobs: Platform['blobs']): string {
@@ -226,10 +226,10 @@ function checkRoot(call: Call, root: string, blobs: Platform['blobs']): string {
   const proxied = /^mlflow-artifacts:\/(?!\/)(.*?)\/?$/s.exec(root)?.[1];
   if (proxied !== undefined) return `mlflow-artifacts:/${checkedPath(proxied, field)}`;
   const kept = blobs.pathOf(call, root);
-  if (kept === undefined)
+  if (!kept?.startsWith('artifacts/'))
     throw new Problem(
       'invalid',
-      `Invalid value for '${field}': it must be mlflow-artifacts:/<path> or lie inside ${blobs.locate(call, 'artifacts')}.`,
+      `Invalid value for '${field}': it must be mlflow-artifacts:/<path> or lie below ${blobs.locate(call, 'artifacts')}.`,
       { field },
     );
   return blobs.locate(call, checkedPath(kept.replace(/\/$/, ''), field));

@@ -174,10 +174,23 @@ test('the default root is proxied or located, and a run lies under it', async ()
   expect(two.body.experiment.artifact_location).toBe('s3://bucket/default0/artifacts/0');
   await direct.post('experiments/create', {
     name: 'a',
-    artifact_location: 's3://bucket/default0/mine/',
+    artifact_location: 's3://bucket/default0/artifacts/mine/',
   });
   expect((await direct.get('experiments/get', { experiment_id: '1' })).status).toBe(200);
 });
+
+test.each(['kfp', 'artifacts', 'artifactsx/a', 'pipelines/x', 'data/x', 'jobs'])(
+  'artifact_location among what the workspace keeps for itself is refused: %s',
+  async (prefix) => {
+    const app = openTracking({ artifacts: 'direct' });
+    const artifact_location = `s3://bucket/default0/${prefix}`;
+    expect(await app.post('experiments/create', { name: 'x', artifact_location })).toMatchObject({
+      status: 400,
+      body: { message: expect.stringContaining('lie below s3://bucket/default0/artifacts') },
+    });
+    expect((await app.get('experiments/get-by-name', { experiment_name: 'x' })).status).toBe(404);
+  },
+);
 
 test.each(BAD_PATHS)(
   '$id: $path is refused as artifact_location, nothing written',
