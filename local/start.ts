@@ -75,6 +75,7 @@ export async function start(options: StartOptions): Promise<Started> {
     );
     const app: BuiltApp = buildApp(platform, {
       ...platform.steps,
+      log: options.log,
       ...(needsToken(options) ? { stepTokens: stepTokensOf(platform) } : {}),
     });
     const server = mount([...app.routes, ...webRoutes()], await hallwayOf(app, data, options));

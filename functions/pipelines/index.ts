@@ -1,14 +1,16 @@
+import * as z from 'zod';
 import type { Told } from '../kernel/event.ts';
 import { pages } from '../kernel/page.ts';
-import type { MachineState, Platform } from '../platform/ports.ts';
+import { endedOf } from '../platform/ended.ts';
+import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import type { TrackingService } from '../tracking/service.ts';
 import type { StepTokens } from '../workspaces/index.ts';
 import { machineRoutes } from './api.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
-import { type ExperimentId, type RunId, runOfExecution } from './model.ts';
-import { type PipelinesService, pipelinesService, type RunsImage, type Swept } from './service.ts';
+import { ExperimentId, RunId, RunState, runOfExecution } from './model.ts';
+import { type Log, type PipelinesService, pipelinesService, type RunsImage } from './service.ts';
 import { specsOf } from './specs.ts';
 import { pipelinesStore } from './store.ts';
 import { beginTask } from './tasks/begin.ts';
@@ -28,20 +30,22 @@ export interface PipelinesParts {
   readonly runsImage: RunsImage;
   /** What steps authenticate with against our own address; absent where nobody must. */
   readonly stepTokens?: StepTokens;
+  /** Told what failed after a change stood and is left to a follower. */
+  readonly log?: Log;
 }
 
 /** Building it touches nothing. */
 export function pipelinesRoom(
   platform: Platform,
-  { tracking, runsImage, stepTokens }: PipelinesParts,
+  { tracking, runsImage, stepTokens, log }: PipelinesParts,
 ): Room & { service: PipelinesService } {
   const store = pipelinesStore(platform);
   const specs = specsOf(platform, store);
   const tracked = runTracking(tracking);
-  const service = pipelinesService(platform, store, specs, tracked, runsImage, stepTokens);
+  const service = pipelinesService(platform, store, specs, tracked, runsImage, stepTokens, log);
   const tokens = pages(platform.secret);
   const parts = { platform, store, specs, tracking: tracked, stepTokens };
-  const idOf = (told: Told) => (told.data as { id: RunId }).id;
+  const idOf = (told: Told) => OfRun.parse(told.data).id;
   return {
     service,
     routes: [
@@ -64,21 +68,20 @@ export function pipelinesRoom(
         name: 'pipelines-ends',
         hears: ['machines.execution.ended'],
         run: async (call, told) => {
-          const { execution, state, cause } = told.data as Ended;
+          const { execution, state, ...ended } = endedOf(told);
           const run = runOfExecution(execution);
-          if (run) await service.endRun(call, run.id, run.attempt, state, cause);
+          if (run) await service.endRun(call, run.id, run.attempt, state, ended);
         },
       },
       {
         name: 'pipelines-sweeps',
         hears: ['pipelines.run.deleted'],
-        run: (call, told) => service.sweep(call, told.data as Swept),
+        run: (call, told) => service.sweep(call, DeletedRun.parse(told.data)),
       },
       {
         name: 'pipelines-archives',
         hears: ['pipelines.experiment.archived'],
-        run: (call, told) =>
-          service.catalog.archiveRunsOf(call, (told.data as { id: ExperimentId }).id),
+        run: (call, told) => service.catalog.archiveRunsOf(call, OfExperiment.parse(told.data).id),
       },
     ],
     tasks: {
@@ -90,8 +93,7 @@ export function pipelinesRoom(
   };
 }
 
-interface Ended {
-  readonly execution: string;
-  readonly state: MachineState;
-  readonly cause?: string;
-}
+/** What our own events tell, as far as followers read it. */
+const OfRun = z.object({ id: RunId });
+const DeletedRun = OfRun.extend({ machine: z.string(), attempt: z.int(), state: RunState });
+const OfExperiment = z.object({ id: ExperimentId });

@@ -100,7 +100,15 @@ export interface Version {
   readonly warnings: readonly string[];
 }
 
-export type RunState = 'PENDING' | 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'CANCELING' | 'CANCELED';
+export const RunState = z.enum([
+  'PENDING',
+  'RUNNING',
+  'SUCCEEDED',
+  'FAILED',
+  'CANCELING',
+  'CANCELED',
+]);
+export type RunState = z.infer<typeof RunState>;
 export const isActive = (state: RunState): boolean => state === 'PENDING' || state === 'RUNNING';
 export const isFinal = (state: RunState): boolean =>
   state === 'SUCCEEDED' || state === 'FAILED' || state === 'CANCELED';

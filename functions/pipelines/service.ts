@@ -2,7 +2,7 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUuid } from '../kernel/world.ts';
-import { reasonOf } from '../platform/failure.ts';
+import { type Ended, reasonOf } from '../platform/failure.ts';
 import type { HistoryEvent, MachineState, Platform } from '../platform/ports.ts';
 import type { StepTokens } from '../workspaces/index.ts';
 import { type Catalog, catalogOf } from './catalog.ts';
@@ -31,6 +31,8 @@ export type RunsImage = (
   image: string | undefined,
   command: readonly string[],
 ) => { readonly ok: true; readonly warning?: string } | { readonly refused: string };
+
+export type Log = (line: Record<string, unknown>) => void;
 
 export interface NewRun {
   /** Made up if absent; given by who must be able to repeat the call: the same id is the same run. */
@@ -63,6 +65,7 @@ export function pipelinesService(
   tracking: RunTracking,
   runsImage: RunsImage,
   stepTokens?: StepTokens,
+  log: Log = () => undefined,
 ) {
   const { world, machines, jobs, blobs } = platform;
   const catalog: Catalog = catalogOf(platform, store, specs);
@@ -102,10 +105,10 @@ export function pipelinesService(
         ...imageWarnings(compiled),
         ...(wanted.serviceAccount ? ['service_account has no effect here.'] : []),
       ];
-      if (wanted.root !== undefined && blobs.pathOf(call, wanted.root) === undefined)
+      if (wanted.root !== undefined && !blobs.pathOf(call, wanted.root)?.startsWith('pipelines/'))
         throw new Problem(
           'invalid',
-          `Invalid input error: pipeline_root must lie where this workspace keeps its files (${blobs.locate(call, 'pipelines')}), or be left out.`,
+          `Invalid input error: pipeline_root must lie below ${blobs.locate(call, 'pipelines')}, where this workspace keeps what pipelines make, or be left out.`,
           { field: 'runtime_config.pipeline_root' },
         );
       const experiment = await catalog.usedExperiment(aside, wanted.experimentId);
@@ -142,9 +145,8 @@ export function pipelinesService(
         if (winner) return winner;
         throw error;
       }
-      // The run stands: what follows may fail, and the follower of its event starts it then.
-      await noteUse(aside, run).catch(() => undefined);
-      await service.launch(aside, id).catch(() => undefined);
+      // The run stands: what follows may fail, and the follower of its event does it then.
+      await tried(service.launch(aside, id), 'starting it', id);
       return run;
     },
 
@@ -159,6 +161,7 @@ export function pipelinesService(
       const run = await store.getRun(call, id);
       if (!run || !isActive(run.state)) return;
       const experiment = await store.getExperiment(call, run.experimentId);
+      if (experiment) await noteUse(call, run);
       const experimentId = await tracking.experiment(call, experiment?.name ?? run.pipeline);
       await tracking.start(call, {
         runId: trackedRunId(id),
@@ -219,7 +222,7 @@ export function pipelinesService(
         const record = moved(run, 'CANCELING');
         return { record, event: about('pipelines.run.terminated', record) };
       });
-      await service.halt(call, id).catch(() => undefined);
+      await tried(service.halt(call, id), 'stopping it', id);
     },
     /** Stops the machine of a run that is being canceled. Idempotent; the follower of `terminated` calls it again. */
     async halt(call: Call, id: RunId): Promise<void> {
@@ -230,7 +233,7 @@ export function pipelinesService(
       const found = await machines.describe(call, run.machine, execution);
       // It may have ended before, or never have started: then nobody else tells.
       if (found?.state !== 'RUNNING')
-        await service.endRun(call, id, run.attempt, found?.state ?? 'ABORTED', found?.cause);
+        await service.endRun(call, id, run.attempt, found?.state ?? 'ABORTED', found ?? {});
     },
 
     /** Another attempt that keeps what has succeeded. Throws `missing` and `precondition`. */
@@ -247,14 +250,14 @@ export function pipelinesService(
         const record = { ...moved(kept, 'RUNNING'), attempt: run.attempt + 1 };
         return { record, event: about('pipelines.run.retried', record) };
       });
-      await service.launch(call, id).catch(() => undefined);
+      await tried(service.launch(call, id), 'starting it again', id);
     },
 
     /** Also stops it. What it put into Blobs stays, for other runs may have it from the cache. Throws `missing`. */
     async deleteRun(call: Call, id: RunId): Promise<void> {
       const run = await service.getRun(call, id);
       await store.removeRun(call, id, about('pipelines.run.deleted', run));
-      await service.sweep(call, run).catch(() => undefined);
+      await tried(service.sweep(call, run), 'sweeping what it left', id);
     },
     /** What is left of a run that is gone. Idempotent; the follower of `deleted` calls it again. */
     async sweep(call: Call, { id, machine, attempt, state }: Swept): Promise<void> {
@@ -275,13 +278,13 @@ export function pipelinesService(
       id: RunId,
       attempt: number,
       ended: MachineState,
-      cause: string | undefined,
+      said: Ended,
     ): Promise<void> {
       const before = await store.getRun(call, id);
       if (!before || before.attempt !== attempt || ended === 'RUNNING') return;
       const expected = isFinal(before.state) ? before.state : finalState(before, ended);
       const at = before.finishedAt ?? world.now();
-      const why = reasonOf({ cause });
+      const why = reasonOf(said);
       if (!isFinal(before.state)) await endTasks(call, before, ended, why);
       // The MLflow side first, so that who waits for the run finds its other half ended too.
       await tracking.end(call, trackedRunId(id), statusOf(expected), at);
@@ -324,6 +327,15 @@ export function pipelinesService(
       return { lines: [], next: after ?? '', ended: record.state !== 'RUNNING' };
     },
   };
+
+  /** What the follower of the run's event does again, until it succeeds or is set aside: not the caller's failure. */
+  async function tried(work: Promise<void>, what: string, run: RunId): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      log({ level: 'warn', message: `pipelines: ${what} failed`, run, error: String(error) });
+    }
+  }
 
   async function noteUse(call: Call, { experimentId, id, createdAt }: Run): Promise<void> {
     await store.changeExperiment(call, experimentId, (record) =>

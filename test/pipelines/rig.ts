@@ -129,6 +129,7 @@ export async function pipelineRig(
   const room = pipelinesRoom(platform, {
     tracking,
     runsImage: options.runsImage ?? (() => ({ ok: true })),
+    log,
     ...(options.tokens ? { stepTokens: stepTokensOf(platform) } : {}),
   });
   const bus = openBus({ table, world, followers: room.followers, folders: [], log });

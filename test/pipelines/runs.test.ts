@@ -309,6 +309,35 @@ describe('terminate', () => {
   });
 });
 
+describe('pipeline_root', () => {
+  const at = (prefix: string) =>
+    rig.json('POST', runs, {
+      display_name: 'x',
+      pipeline_spec: twoStep,
+      runtime_config: { parameters: {}, pipeline_root: rig.platform.blobs.locate(call, prefix) },
+    });
+
+  test('below pipelines/ is where artifacts go', async () => {
+    rig = await pipelineRig(works);
+    const made = await at('pipelines/mine');
+    const run = await rig.ended(made.body.run_id);
+    const root = rig.platform.blobs.locate(call, 'pipelines/mine');
+    expect(task(run, 'prepare').output_artifacts.data.uri.startsWith(`${root}/`)).toBe(true);
+  });
+
+  test.each(['kfp', 'kfp/steps/x', 'artifacts/0', 'pipelines', 'pipelinesx/a', 'jobs'])(
+    'among what the workspace keeps for itself is refused: %s',
+    async (prefix) => {
+      rig = await pipelineRig(works);
+      expect(await at(prefix)).toMatchObject({
+        status: 400,
+        body: { code: 3, message: expect.stringContaining('pipeline_root must lie below ') },
+      });
+      expect((await rig.json('GET', runs)).body.runs ?? []).toEqual([]);
+    },
+  );
+});
+
 describe("a step's token", () => {
   const tokenOf = (name: string) =>
     rig.ran.find((one) => one.name === name)?.spec.env['MLFLOW_TRACKING_TOKEN'] ?? '';
@@ -385,7 +414,7 @@ describe('twice does no harm', () => {
     expect(await room.tasks['finish-dag']?.(call, { execution })).toMatchObject({
       state: 'SUCCEEDED',
     });
-    await rig.service.endRun(call, run.run_id as RunId, 0, 'FAILED', 'late and wrong');
+    await rig.service.endRun(call, run.run_id as RunId, 0, 'FAILED', { cause: 'late and wrong' });
     const after = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
     expect(after.entries).toHaveLength(before.entries.length);
     expect((await rig.json('GET', `${runs}/${run.run_id}`)).body.state).toBe('SUCCEEDED');
@@ -416,6 +445,12 @@ describe('twice does no harm', () => {
     rig = await pipelineRig(works, { failStarts: 1 });
     const run = await rig.run(twoStep);
     expect(run.state).toBe('SUCCEEDED');
+    expect(rig.logged).toContainEqual({
+      level: 'warn',
+      message: 'pipelines: starting it failed',
+      run: run.run_id,
+      error: 'Problem: not now',
+    });
   });
 
   test('tasks of an attempt that is over say nothing about the next', async () => {
@@ -433,7 +468,7 @@ describe('twice does no harm', () => {
     const late = { task: 'train', execution, ended: { go: 'failed', error: 'late' } };
     await room.tasks['finish-task']?.(call, late);
     await room.tasks['begin-task']?.(call, { task: 'report', execution });
-    await rig.service.endRun(call, failed.run_id as RunId, 0, 'FAILED', 'late');
+    await rig.service.endRun(call, failed.run_id as RunId, 0, 'FAILED', { cause: 'late' });
     const { body } = await rig.json('GET', `${runs}/${failed.run_id}`);
     expect(body.state).toBe('RUNNING');
     expect(states(body)).toMatchObject({ train: 'RUNNING' });

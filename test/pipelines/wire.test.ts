@@ -115,7 +115,7 @@ describe('bad input is answered in google.rpc.Status, and changes nothing', () =
       run({ runtime_config: { parameters: { n: 1 }, pipeline_root: '/etc' } }),
       400,
       3,
-      'pipeline_root must lie where this workspace keeps its files',
+      'pipeline_root must lie below ',
     ],
     [
       'an image that nothing runs',
