@@ -221,7 +221,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
     entries: readonly { sequence: number; entry: Outgoing }[],
     error: unknown,
   ) {
-    await table.root.transaction(() => {
+    await table.write(() => {
       for (const { sequence, entry } of entries) {
         const id = `${line.name}/${sequence}`;
         const letter: DeadLetter = {
@@ -273,7 +273,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
     const done = passed();
     const keys = done > cleanedTo ? [...table.outbox.getKeys({ end: done + 1 })] : [];
     if (moved.length + keys.length > 0)
-      await table.root.transaction(() => {
+      await table.write(() => {
         moved.forEach(({ name }, i) => void table.cursors.put(name, heard[i] ?? 0));
         for (const key of keys) void table.outbox.remove(key);
       });
@@ -315,7 +315,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
       if (!letter || !line)
         throw new Error(`No dead letter ${id} of a follower that still exists.`);
       await line.deliver([letter.entry]);
-      await table.root.transaction(() => void table.letters.remove(id));
+      await table.write(() => void table.letters.remove(id));
     },
 
     async stop() {

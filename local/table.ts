@@ -53,6 +53,8 @@ export interface LocalTable extends Table {
   readonly cursors: Database<number, string>;
   readonly letters: Database<unknown, string>;
   readonly root: RootDatabase;
+  /** One transaction, durable when it resolves. Throws `unavailable`, having changed nothing, when the disk takes no more. */
+  write<T>(work: () => T): Promise<T>;
   /** Puts events that no commit of ours carries (a machine ended) into the outbox; durable when it resolves. */
   append(entries: readonly Told[]): Promise<void>;
   /** Called after each commit that put something into the outbox. */
@@ -64,6 +66,11 @@ export interface LocalTable extends Table {
 
 const SWEEP_EVERY_COMMITS = 1000;
 const SEQUENCE = 'sequence';
+/**
+ * lmdb groups what one turn asks for either way; with `eventTurnBatching` it makes a promise of its own for each turn,
+ * which nobody can handle and a full disk rejects. The threshold is how many writes start a commit before the turn ends.
+ */
+const BATCHING = { eventTurnBatching: false, txnStartThreshold: 1000 };
 
 /**
  * The embedded Table: one lmdb file, group commit off the main thread, DynamoDB's limits.
@@ -79,6 +86,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
     pageSize: 8192,
     noSync: options.noSync ?? false,
     overlappingSync: false,
+    ...BATCHING,
   });
   const items = root.openDB<Item, Buffer>({ name: 'items', keyEncoding: 'binary' });
   const outbox = root.openDB<Outgoing, number>({ name: 'outbox' });
@@ -96,6 +104,20 @@ export function openTable(options: LocalTableOptions): LocalTable {
   const read = (call: Call, key: Key) =>
     isKey(key) ? alive(items.get(keyBytes(call, key))) : undefined;
   const put = (call: Call, item: Item) => void items.put(keyBytes(call, item), item);
+
+  async function write<T>(work: () => T): Promise<T> {
+    try {
+      return await root.transaction(work);
+    } catch (cause) {
+      // lmdb rejects a second promise with the reason; unheard it would end the process.
+      if (cause instanceof Error && 'commitError' in cause)
+        void Promise.resolve(cause.commitError).catch(() => undefined);
+      throw new Problem('unavailable', 'The store cannot be written now.', {
+        cause,
+        retryAfterSeconds: 5,
+      });
+    }
+  }
 
   /** Inside a transaction only, so that two processes cannot take one number. */
   function enqueue(entries: readonly Outgoing[]): number {
@@ -147,7 +169,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
     }
     sweptTo = seen > limit ? last : undefined;
     if (expired.length > 0)
-      await root.transaction(() => {
+      await write(() => {
         for (const key of expired) if (!alive(items.get(key))) void items.remove(key);
       });
     return expired.length;
@@ -159,6 +181,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
 
   return {
     root,
+    write,
     outbox,
     cursors,
     letters,
@@ -167,7 +190,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
     close: () => root.close(),
 
     async append(entries) {
-      await root.transaction(() => enqueue(entries.map((told) => ({ told }))));
+      await write(() => enqueue(entries.map((told) => ({ told }))));
       notify();
     },
 
@@ -188,23 +211,16 @@ export function openTable(options: LocalTableOptions): LocalTable {
     async commit(call, writes, event, commitOptions: CommitOptions = {}) {
       const counted = commitOptions.counted ?? false;
       const checked = checkedWrites(call, writes, event, counted);
-      const outcome = await root
-        .transaction(() => {
-          try {
-            return { told: apply(call, checked, event, counted) };
-          } catch (error) {
-            return { error };
-          }
-        })
-        .catch((cause) => {
-          throw new Problem('unavailable', 'The store cannot be written now.', {
-            cause,
-            retryAfterSeconds: 5,
-          });
-        });
+      const outcome = await write(() => {
+        try {
+          return { told: apply(call, checked, event, counted) };
+        } catch (error) {
+          return { error };
+        }
+      });
       if ('error' in outcome) throw outcome.error;
       if (outcome.told > 0) notify();
-      if (++commits % SWEEP_EVERY_COMMITS === 0) await sweep();
+      if (++commits % SWEEP_EVERY_COMMITS === 0) await sweep().catch(() => 0); // the next finds them
     },
 
     async entries(call, subject, after) {
