@@ -78,9 +78,9 @@ export class Refusal extends Error {
 
 /** Throws `Refusal`, or what `fetch` throws when nobody answers. */
 export async function ask<T>(path: string, signal: AbortSignal): Promise<T> {
-  const answer = await fetch(path, {
+  // Not relative: the page's own address may hold a token, and such an address is not fetched.
+  const answer = await fetch(location.origin + path, {
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-    headers: { Accept: 'application/json' },
   });
   if (!answer.ok)
     throw new Refusal(answer.status, `${path}: ${answer.status} ${answer.statusText}`);

@@ -139,8 +139,7 @@ export function lightUp(
   const visit = (node: Node) => {
     const parts = node.states.map(statusOf);
     const found = node.states.flatMap((name) => seen.get(name) ?? []);
-    const task =
-      node.states.length > 1 || seen.has(`${node.id}.choice`) ? byTask.get(node.id) : undefined;
+    const task = node.states.length > 1 ? byTask.get(node.id) : undefined;
     const named = task && found.length ? TASK_STATUS[task.state] : undefined;
     const last = found.at(-1);
     const settled = named === 'running' && over ? 'stopped' : named;

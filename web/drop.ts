@@ -21,7 +21,7 @@ const fields = (value: unknown): Fields =>
 const list = (value: unknown, most: number): readonly unknown[] =>
   Array.isArray(value) ? value.slice(0, most) : [];
 const number = (value: unknown) =>
-  typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+  typeof value === 'number' && Math.abs(value) < 1e15 ? value : undefined;
 const text = (value: unknown, other: string) =>
   typeof value === 'string' || typeof value === 'number' ? String(value).slice(0, 200) : other;
 

@@ -1,6 +1,6 @@
 import type { Retraining, Run } from './ask.ts';
 import { el, keepingFocus, part, roving, time, whenNew } from './dom.ts';
-import { exact, shortened, span } from './words.ts';
+import { shortened, span } from './words.ts';
 
 /** A line of the list: a pipeline run, or the machine `retraining` around one. */
 export interface Execution {
@@ -94,7 +94,7 @@ export function drawRuns(
             class: `run ${one.state}`,
             'data-key': one.key,
             'aria-current': one.key === chosen ? 'true' : undefined,
-            title: `${one.title}\n${exact(one.startedAt)}`,
+            title: one.title,
           },
           el('span', { class: 'mark', 'aria-hidden': 'true' }),
           el('span', { class: 'name' }, shortened(one.title, 34)),

@@ -4,17 +4,17 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** `840 ms`, `2.1 s`, `48 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`. */
+/** `840 ms`, `2.1 s`, `48 s`, `3 min 05 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(ms: number): string {
-  const two = (value: number) => String(value).padStart(2, '0');
   if (!Number.isFinite(ms) || ms < 0) return '';
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${two(seconds % 60)} s`;
+  if (seconds < 3600)
+    return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, '0')} s`;
   const minutes = Math.floor(seconds / 60);
-  if (ms < DAY) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  if (ms < DAY) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   return `${Math.floor(ms / DAY)} d ${Math.floor((ms % DAY) / HOUR)} h`;
 }
 

@@ -47,6 +47,7 @@ describe.each(scripts)('%s', (name) => {
 });
 
 test('compact keeps what stands in strings, templates and expressions', () => {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the code that is compacted.
   const kept = ["'a  // b'", '`x  ${"}  "}  y`', '/[/*]  \\//g'];
   for (const token of kept) expect(compactScript(`const  x = ${token} ; // gone`)).toContain(token);
   expect(compactScript('a = b + +c - -d;')).toBe('a=b+ +c- -d;');
