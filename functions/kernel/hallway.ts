@@ -149,7 +149,11 @@ async function walk(
     if (problem.retryAfterSeconds !== undefined)
       response.headers.set('Retry-After', String(problem.retryAfterSeconds));
     if (problem.code === 'unauthenticated')
-      response.headers.set('WWW-Authenticate', 'Basic realm="stillflow", Bearer');
+      // One challenge alone: Chromium does not ask the user when another one follows in the same header.
+      response.headers.set(
+        'WWW-Authenticate',
+        'Basic realm="stillflow: a token as password, or as Bearer"',
+      );
     return secured(response, requestId);
   }
 }
