@@ -32,6 +32,9 @@ export type RunsImage = (
   command: readonly string[],
 ) => { readonly ok: true; readonly warning?: string } | { readonly refused: string };
 
+/** Of the port. */
+export const HISTORY_PAGE = 1000;
+
 export type Log = (line: Record<string, unknown>) => void;
 
 export interface NewRun {
@@ -299,20 +302,23 @@ export function pipelinesService(
         await tracking.end(call, trackedRunId(id), statusOf(run.state), at);
     },
 
-    /** The definition, and what of it has run. Throws `missing`. */
-    async machineOf(call: Call, id: RunId) {
+    /**
+     * The definition, and what of it has run: the events after `after`, at most 1,000 of them; all, where it is absent.
+     * Throws `missing`.
+     */
+    async machineOf(call: Call, id: RunId, from?: number) {
       const run = await service.getRun(call, id);
       const { definition } = await specs.compiled(call, run.spec);
       const execution = executionOf(run);
       const started = await machines.describe(call, run.machine, execution);
       const events: HistoryEvent[] = [];
-      for (let after: number | undefined; ; ) {
+      for (let after = from; ; ) {
         const page: HistoryEvent[] = started
           ? await machines.history(call, run.machine, execution, after)
           : [];
         events.push(...page);
         after = page.at(-1)?.id;
-        if (after === undefined || page.length < 1000) break;
+        if (from !== undefined || after === undefined || page.length < HISTORY_PAGE) break;
       }
       return { run, execution, definition, events };
     },

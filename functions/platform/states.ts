@@ -8,6 +8,43 @@ export interface StateSeen {
   readonly exitedAt?: number;
 }
 
+/** What is new of a state: without `enteredAt` where that was told before. Laid over what was known, it is whole. */
+export type StateChange = Omit<StateSeen, 'enteredAt'> & Partial<Pick<StateSeen, 'enteredAt'>>;
+
+const HOLDS_OTHERS = /^(Parallel|Map)StateEntered$/;
+
+/**
+ * The states that these events, the ones after `after`, are about, and where to go on. That is before the first step
+ * that was not left yet, since what tells of its failure names it only by the events before; a state that holds others
+ * is not waited for. `full`: there are more events, so it moves on in any case.
+ */
+export function statesSince(
+  events: readonly HistoryEvent[],
+  after: number,
+  full: boolean,
+): { states: StateChange[]; next: number } {
+  const seen = statesSeen(events);
+  const names = new Set(seen.map(({ name }) => name));
+  const late: StateChange[] = [];
+  const open = new Set(names);
+  for (const event of events) {
+    const name = nameOf(event);
+    if (name === undefined) continue;
+    if (event.type.endsWith('StateEntered')) open.add(name);
+    else open.delete(name);
+    if (!names.has(name)) late.push({ name, status: 'succeeded', exitedAt: event.timestamp });
+  }
+  const first = events.find(
+    (event) =>
+      event.type.endsWith('StateEntered') &&
+      !HOLDS_OTHERS.test(event.type) &&
+      open.has(nameOf(event) ?? ''),
+  );
+  const last = events.at(-1)?.id ?? after;
+  const next = first === undefined ? last : first.id - 1;
+  return { states: [...late, ...seen], next: full && next <= after ? last : next };
+}
+
 /** Each state once, as it last was, in the order in which they were first entered. */
 export function statesSeen(events: readonly HistoryEvent[]): StateSeen[] {
   const byId = new Map(events.map((event) => [event.id, event]));

@@ -309,6 +309,22 @@ describe('terminate', () => {
   });
 });
 
+test('the machine of a run is told in full, or from an event on', async () => {
+  rig = await pipelineRig(works);
+  const { run_id } = await rig.run(twoStep);
+  const whole = (await rig.json('GET', `/api/runs/${run_id}/machine`)).body;
+  expect(whole).toMatchObject({ state: 'SUCCEEDED', more: false });
+  expect(whole.history.length).toBeGreaterThan(9);
+  for (const state of whole.history)
+    expect(Object.keys(state).sort()).toEqual(['enteredAt', 'exitedAt', 'name', 'status']);
+  const rest = (await rig.json('GET', `/api/runs/${run_id}/machine?after=${whole.next}`)).body;
+  expect(rest).toMatchObject({ history: [], next: whole.next, more: false });
+  const late = (await rig.json('GET', `/api/runs/${run_id}/machine?after=${whole.next - 4}`)).body;
+  expect(late.history.length).toBeGreaterThan(0);
+  expect(late.history.length).toBeLessThan(4);
+  expect((await rig.json('GET', `/api/runs/${run_id}/machine?after=x`)).status).toBe(400);
+});
+
 describe('pipeline_root', () => {
   const at = (prefix: string) =>
     rig.json('POST', runs, {
