@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { pythonVenvs } from '../../local/venvs.ts';
@@ -57,8 +58,10 @@ export async function runClient(
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   const python = await clientPython(family);
+  const scratch = await mkdtemp(join(tmpdir(), 'client-'));
   try {
-    const { stdout } = await run(python, [join(root, 'test/clients', family, script), ...args], {
+    const { stdout } = await run(python, [resolve(root, 'test/clients', family, script), ...args], {
+      cwd: scratch,
       env: { ...process.env, PYTHONWARNINGS: 'ignore', ...env },
       maxBuffer: ENOUGH,
       timeout: 240_000,
@@ -67,5 +70,7 @@ export async function runClient(
   } catch (error) {
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
     throw new Error(`${script} failed:\n${(stdout + stderr).slice(-4_000)}`, { cause: error });
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
   }
 }

@@ -166,7 +166,7 @@ async function run(table: Table, world: TestWorld, spaces: string[], steps: read
     for (const [subject, count] of model.told) {
       const { entries } = await table.entries(call, subject);
       expect(entries).toHaveLength(count);
-      expect(firstBroken(entries, undefined)).toBeUndefined();
+      expect(firstBroken(entries, {})).toBeUndefined();
     }
   }
 }

@@ -323,7 +323,7 @@ export function tableContract({ on, open, runs }: TableSuite) {
       expect(entries.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 5, 6, 7]);
       expect(entries[0]).toMatchObject({ data, caller: 'ada', action: 'test:write' });
       const head = (await table.get(call, { pk: 'E#runs/1', sk: 'HEAD' })) as ChainHead | undefined;
-      expect(firstBroken(entries, head)).toBeUndefined();
+      expect(firstBroken(entries, { head })).toBeUndefined();
       expect((await table.entries(call, 'runs/2')).entries).toHaveLength(1);
       expect((await table.entries(callIn(newWorkspace()), 'runs/1')).entries).toEqual([]);
     });

@@ -45,7 +45,7 @@ async function check(table: LocalTable, acknowledged: ReadonlySet<number>): Prom
   } while (after !== undefined);
   expect(new Set(told.map(({ data }) => (data as { n: number }).n))).toEqual(there);
   const head = (await table.get(call, { pk: 'E#writes', sk: 'HEAD' })) as ChainHead | undefined;
-  expect(firstBroken(told, head)).toBeUndefined();
+  expect(firstBroken(told, { head })).toBeUndefined();
   const waiting = [...table.outbox.getRange()].map(({ value }) => value);
   expect(waiting.filter((one) => 'told' in one)).toHaveLength(there.size);
   expect(waiting.filter((one) => 'item' in one)).toHaveLength(there.size);

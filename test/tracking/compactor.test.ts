@@ -27,7 +27,7 @@ test('a fold empties the log and chains each entry with its caller into the runâ
   await app.fold();
   expect(await log(app)).toEqual([]);
   const told = await entries(app, `runs/${id}`);
-  expect(firstBroken(told, undefined)).toBeUndefined();
+  expect(firstBroken(told, {})).toBeUndefined();
   const folded = told.filter(({ type }) => type === 'tracking.metrics.folded');
   const callers = folded.flatMap(({ data }) => (data as { entries: object[] }).entries);
   expect(callers).toHaveLength(2);

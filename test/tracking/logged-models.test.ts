@@ -234,7 +234,7 @@ describe('metrics of models', () => {
   }) as unknown as fc.Arbitrary<ModelMetric>;
 
   test('the latest points are the same in whatever order and portions they come', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(fc.array(point), fc.array(point), (first, second) => {
         const once = mergeLatest([], [...first, ...second]);
         const twice = mergeLatest(mergeLatest(mergeLatest([], second), first), second);
