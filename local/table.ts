@@ -31,6 +31,7 @@ import {
   sizeOf,
   toldOf,
 } from '../functions/platform/records.ts';
+import { checkTableFile } from './table_file.ts';
 
 export interface LocalTableOptions {
   /** Made if absent. Several processes may open it; only one of them should run followers. */
@@ -80,6 +81,7 @@ const BATCHING = { eventTurnBatching: false, txnStartThreshold: 1000 };
 export function openTable(options: LocalTableOptions): LocalTable {
   const { world } = options;
   const feeds = options.feeds ?? [];
+  checkTableFile(options.folder);
   const root = open({
     path: options.folder,
     maxDbs: 8,
