@@ -248,7 +248,12 @@ function light({ graph, shapes, lines, lit, machine }: Shown): void {
         phase.setAttribute('class', `phase ${now.parts[at]}`);
     });
   }
-  for (const { edge, line } of lines) line.classList.toggle('taken', taken(edge, lit));
+  for (const { edge, line } of lines)
+    if (taken(edge, lit) && !line.matches('.taken')) {
+      line.classList.add('taken');
+      // Above the lines that were not taken.
+      line.parentElement?.querySelector(':scope > .node')?.before(line);
+    }
   const focused = nodes.find((node) => shapes.get(node.id) === document.activeElement);
   roving([...shapes.values()], shapes.get(focused?.id ?? picked ?? graph.start));
 }
