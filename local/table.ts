@@ -6,7 +6,6 @@ import type { World } from '../functions/kernel/world.ts';
 import {
   type CommitOptions,
   type Condition,
-  type Found,
   type Item,
   type Key,
   type Query,
@@ -31,6 +30,7 @@ import {
   sizeOf,
   toldOf,
 } from '../functions/platform/records.ts';
+import { frozen, itemMemory, type MemoryCaps, type Scan } from './item_memory.ts';
 import { checkTableFile } from './table_file.ts';
 
 export interface LocalTableOptions {
@@ -41,6 +41,10 @@ export interface LocalTableOptions {
   readonly feeds?: readonly string[];
   /** Tests only: acknowledge before the disk has it. */
   readonly noSync?: boolean;
+  /** How much of what was decoded is remembered. */
+  readonly memory?: MemoryCaps;
+  /** Tests only: told of each item that is decoded. */
+  readonly onDecode?: (item: Item) => void;
 }
 
 /** What waits for delivery: an event, or an item that a folder wants. Keys are sequence numbers. */
@@ -60,6 +64,8 @@ export interface LocalTable extends Table {
   append(entries: readonly Told[]): Promise<void>;
   /** Called after each commit that put something into the outbox. */
   onOutgoing(listener: () => void): void;
+  /** Bytes of items remembered as decoded. */
+  remembered(): { readonly items: number; readonly ranges: number };
   /** Removes up to `limit` expired items, going on where the last call stopped; says how many. */
   sweep(limit?: number): Promise<number>;
   close(): Promise<void>;
@@ -103,9 +109,25 @@ export function openTable(options: LocalTableOptions): LocalTable {
     const until = item?.['expiresAt'];
     return typeof until === 'number' && until <= world.now() ? undefined : item;
   };
-  const read = (call: Call, key: Key) =>
-    isKey(key) ? alive(items.get(keyBytes(call, key))) : undefined;
-  const put = (call: Call, item: Item) => void items.put(keyBytes(call, item), item);
+  const memory = itemMemory(root.openDB<unknown, string>({ name: 'counters' }), options.memory);
+  /** Every item is frozen from the first read on, so that no room can come to change one that others are given too. */
+  const decoded = (item: Item): Item => {
+    options.onDecode?.(item);
+    return frozen(item);
+  };
+  const stored = (call: Call, key: Key): Item | undefined => {
+    const item = isKey(key) ? items.get(keyBytes(call, key)) : undefined;
+    return item && decoded(item);
+  };
+  /** As it stands in the file, also inside a transaction. */
+  const read = (call: Call, key: Key) => alive(stored(call, key));
+  /** What `read` gives, after `memory.current`. */
+  const recalled = (call: Call, key: Key, name: string): Item | undefined => {
+    const known = memory.recall(name);
+    if (known) return alive(known);
+    const found = stored(call, key);
+    return found && alive(memory.keep(name, found));
+  };
 
   async function write<T>(work: () => T): Promise<T> {
     try {
@@ -142,21 +164,26 @@ export function openTable(options: LocalTableOptions): LocalTable {
     const change = counted ? Number(read(call, COUNTER_KEY)?.['value'] ?? 0) + 1 : undefined;
 
     const outgoing: Outgoing[] = [];
-    if (change !== undefined) put(call, { ...COUNTER_KEY, value: change });
+    const removes: Key[] = [];
+    const puts: Item[] = change === undefined ? [] : [{ ...COUNTER_KEY, value: change }];
     for (const write of writes) {
-      if ('remove' in write) void items.remove(keyBytes(call, write.remove));
+      if ('remove' in write) removes.push(write.remove);
       if (!('put' in write)) continue;
       const item = change === undefined ? write.put : { ...write.put, _change: change };
-      put(call, item);
+      puts.push(item);
       for (const prefix of feeds)
         if (item.sk.startsWith(prefix)) outgoing.push({ workspace: call.workspace, prefix, item });
     }
     if (event && told) {
-      if (call.retry) put(call, retryItem(call, event, world));
-      put(call, { ...headKey(told.subject), sequence: told.sequence, hash: told.hash });
-      put(call, entryItem(told));
+      if (call.retry) puts.push(retryItem(call, event, world));
+      puts.push({ ...headKey(told.subject), sequence: told.sequence, hash: told.hash });
+      puts.push(entryItem(told));
       outgoing.push({ told });
     }
+    const changed = [...removes, ...puts];
+    if (changed.length > 0) memory.changed(changed.map((key) => nameOf(call, key)));
+    for (const key of removes) void items.remove(keyBytes(call, key));
+    for (const item of puts) void items.put(keyBytes(call, item), item);
     return enqueue(outgoing);
   }
 
@@ -172,7 +199,9 @@ export function openTable(options: LocalTableOptions): LocalTable {
     sweptTo = seen > limit ? last : undefined;
     if (expired.length > 0)
       await write(() => {
-        for (const key of expired) if (!alive(items.get(key))) void items.remove(key);
+        const gone = expired.filter((key) => !alive(items.get(key)));
+        if (gone.length > 0) memory.changed(gone.map((key) => key.toString()));
+        for (const key of gone) void items.remove(key);
       });
     return expired.length;
   }
@@ -188,6 +217,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
     cursors,
     letters,
     onOutgoing: (listener) => void listeners.push(listener),
+    remembered: memory.bytes,
     sweep,
     close: () => root.close(),
 
@@ -197,17 +227,27 @@ export function openTable(options: LocalTableOptions): LocalTable {
     },
 
     async get(call, key) {
-      return read(call, key);
+      return memory.current() ? recalled(call, key, nameOf(call, key)) : read(call, key);
     },
 
     async getMany(call, keys) {
       if (keys.length > MAX_GET_KEYS) throw new Error(`At most ${MAX_GET_KEYS} keys at once.`);
-      const once = new Map(keys.map((key) => [`${key.pk}\0${key.sk}`, key]));
-      return [...once.values()].map((key) => read(call, key)).filter((item) => item !== undefined);
+      const look = memory.current() ? recalled : read;
+      const once = new Set<string>();
+      const found: Item[] = [];
+      for (const key of keys) {
+        const name = nameOf(call, key);
+        if (once.size === once.add(name).size) continue;
+        const item = look(call, key, name);
+        if (item) found.push(item);
+      }
+      return found;
     },
 
     async query(call, query) {
-      return page(items, call, query, alive);
+      const scan = (asked: Query) => page(items, call, asked, alive, decoded);
+      const look = (sk: string) => stored(call, { pk: query.pk, sk });
+      return memory.page(partitionOf(call, query.pk), query, scan, look);
     },
 
     async commit(call, writes, event, commitOptions: CommitOptions = {}) {
@@ -228,7 +268,7 @@ export function openTable(options: LocalTableOptions): LocalTable {
     async entries(call, subject, after) {
       const { pk } = headKey(subject);
       const range = { pk, prefix: ENTRY_PREFIX, ...(after === undefined ? {} : { after }) };
-      const found = page(items, call, range, alive);
+      const { found } = page(items, call, range, alive, decoded);
       const entries = found.items.map(toldOf);
       return found.next === undefined ? { entries } : { entries, next: found.next };
     },
@@ -246,8 +286,9 @@ const plain = (event: Event): Event => ({
   data: JSON.parse(JSON.stringify(event.data ?? null)),
 });
 
-const keyBytes = (call: Call, { pk, sk }: Key): Buffer =>
-  Buffer.from(`${call.workspace}\0${pk}\0${sk}`);
+const partitionOf = (call: Call, pk: string): string => `${call.workspace}\0${pk}`;
+const nameOf = (call: Call, { pk, sk }: Key): string => `${call.workspace}\0${pk}\0${sk}`;
+const keyBytes = (call: Call, key: Key): Buffer => Buffer.from(nameOf(call, key));
 
 function holds(condition: Condition, item: Item | undefined): boolean {
   if (condition === 'absent') return item === undefined;
@@ -268,7 +309,8 @@ function page(
   call: Call,
   query: Query,
   alive: (item: Item | undefined) => Item | undefined,
-): Found {
+  decoded: (item: Item) => Item,
+): Scan {
   const { pk, prefix = '', after, until, reverse = false } = query;
   const limit = query.limit ?? Number.POSITIVE_INFINITY;
   if (!(limit >= 1)) throw new Error('A query asks for at least one item.');
@@ -281,17 +323,19 @@ function page(
     : { start: from && from.compare(low) > 0 ? from : low, end: high };
   const found: Item[] = [];
   let size = 0;
+  let lasting = true;
   for (const { key, value } of items.getRange(range)) {
     if (from?.equals(key)) continue;
     if ((to && key.compare(to) > 0) || key.compare(low) < 0) break;
-    const item = alive(value);
+    lasting &&= value['expiresAt'] === undefined;
+    const item = alive(decoded(value));
     if (!item) continue;
     const bytes = sizeOf(item);
     const last = found.at(-1);
     if (last && (found.length >= limit || size + bytes > MAX_PAGE_BYTES))
-      return { items: found, next: last.sk };
+      return { found: { items: found, next: last.sk }, lasting };
     found.push(item);
     size += bytes;
   }
-  return { items: found };
+  return { found: { items: found }, lasting };
 }

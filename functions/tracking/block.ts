@@ -61,6 +61,37 @@ export function decodeBlock(block: Uint8Array, only?: string): Metric[] {
   return points;
 }
 
+/**
+ * The value of a key in a block that holds each key at most once, read where it lies: no point is built. NaN is a
+ * value; undefined is none.
+ */
+export function valueIn(block: Uint8Array, key: string): number | undefined {
+  const bytes = Buffer.from(block.buffer, block.byteOffset, block.byteLength);
+  if (bytes[0] !== VERSION) throw new Error(`a metric block of version ${bytes[0]}`);
+  const reader = { bytes, at: 2 };
+  const count = readVarint(reader);
+  const length = readVarint(reader);
+  const place = placesIn(bytes.toString('latin1', reader.at, reader.at + length)).get(key);
+  return place === undefined ? undefined : bytes.readDoubleLE(bytes.length - 8 * (count - place));
+}
+
+/** Where each key of a dictionary stands: the runs of an experiment mostly have one dictionary. A pure memory. */
+const dictionaries = new Map<string, ReadonlyMap<string, number>>();
+const MAX_DICTIONARIES = 200;
+/** Longer ones are read each time. */
+const MAX_KEPT_BYTES = 8192;
+
+function placesIn(dictionary: string): ReadonlyMap<string, number> {
+  const known = dictionaries.get(dictionary);
+  if (known) return known;
+  const names: Name[] = JSON.parse(Buffer.from(dictionary, 'latin1').toString());
+  const places = new Map(names.map((name, place) => [keyOf(name), place]));
+  if (dictionary.length > MAX_KEPT_BYTES) return places;
+  if (dictionaries.size >= MAX_DICTIONARIES) dictionaries.clear();
+  dictionaries.set(dictionary, places);
+  return places;
+}
+
 const keyOf = (name: Name) => (typeof name === 'string' ? name : name[0]);
 
 function named(name: Exclude<Name, string>, point: Omit<Metric, 'key'>): Metric {

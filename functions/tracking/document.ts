@@ -1,5 +1,5 @@
 import type { Item, Key } from '../platform/ports.ts';
-import { decodeBlock, encodeBlock } from './block.ts';
+import { decodeBlock, encodeBlock, valueIn } from './block.ts';
 import {
   type ExperimentId,
   isLater,
@@ -38,6 +38,8 @@ interface Part {
   readonly params: Map<string, string>;
   readonly tags: Map<string, string>;
   readonly metrics: Map<string, Metric>;
+  /** Of a metric, its latest value alone. */
+  latestValue(key: string): number | undefined;
   readonly inputs: InputRef[];
   readonly modelInputs: string[];
   readonly outputs: ModelOutput[];
@@ -57,16 +59,20 @@ export function newDocument(attributes: Attributes): RunDocument {
   return { version: 0, attributes, parts: [emptyPart()] };
 }
 
-const emptyPart = (): Part => ({
-  params: new Map(),
-  tags: new Map(),
-  metrics: new Map(),
-  inputs: [],
-  modelInputs: [],
-  outputs: [],
-  bytes: 0,
-  dirty: true,
-});
+function emptyPart(): Part {
+  const metrics = new Map<string, Metric>();
+  return {
+    params: new Map(),
+    tags: new Map(),
+    metrics,
+    latestValue: (key) => metrics.get(key)?.value,
+    inputs: [],
+    modelInputs: [],
+    outputs: [],
+    bytes: 0,
+    dirty: true,
+  };
+}
 
 export const docKey = (runId: RunId, part = 0): Key => ({
   pk: `R#${runId}`,
@@ -124,51 +130,106 @@ function encodePart(runId: RunId, part: Part, index: number): Item {
   };
 }
 
+/** A document to be read and never to be edited: whoever reads the same items again gets the same one. */
+export type ReadDocument = Omit<RunDocument, 'attributes' | 'parts'> & {
+  readonly attributes: Attributes;
+  readonly parts: readonly ReadPart[];
+};
+type ReadPart = { readonly [K in keyof Omit<Part, 'bytes' | 'dirty'>]: Shown<Part[K]> };
+type Shown<T> =
+  T extends Map<infer K, infer V> ? ReadonlyMap<K, V> : T extends (infer E)[] ? readonly E[] : T;
+
+const seen = new WeakMap<Item, { parts: readonly Item[]; document: ReadDocument }>();
+
+/**
+ * The document of a first item and of its other parts, in order. Items never change, and an adapter that gives the
+ * same object again gives what has not changed, so nothing of it is parsed twice.
+ */
+export function shownDocument(first: Item, parts: readonly Item[]): ReadDocument {
+  const known = seen.get(first);
+  if (known && sameItems(known.parts, parts)) return known.document;
+  const document = documentFrom(first, parts);
+  seen.set(first, { parts, document });
+  return document;
+}
+
+export const sameItems = (some: readonly Item[], others: readonly Item[]): boolean =>
+  some.length === others.length && some.every((item, i) => item === others[i]);
+
 /** `items` are the document's in any order, others are passed over. Undefined without a first part. */
 export function decodeDocument(items: readonly Item[]): RunDocument | undefined {
   const first = items.find(({ sk }) => sk === 'DOC');
   if (!first) return undefined;
   const rest = items.filter(({ sk }) => sk.startsWith('DOC#'));
-  rest.sort((a, b) => (a.sk < b.sk ? -1 : 1));
-  let attributes: Attributes | undefined;
-  return {
-    version: Number(first['version']),
-    parts: [first, ...rest].map(decodePart),
-    get attributes() {
-      attributes ??= fromText(String(first['body'])) as Attributes;
-      return attributes;
-    },
-    set attributes(changed) {
-      attributes = changed;
-    },
-  };
+  return documentFrom(first, rest.sort(byKey));
+}
+
+export const byKey = (a: Item, b: Item) => (a.sk < b.sk ? -1 : 1);
+
+const documentFrom = (first: Item, rest: readonly Item[]): RunDocument =>
+  new StoredDocument(first, rest.length === 0 ? [new StoredPart(first)] : partsOf(first, rest));
+
+const partsOf = (first: Item, rest: readonly Item[]): Part[] =>
+  [first, ...rest].map((item) => new StoredPart(item));
+
+/** A class, as the next one: an object with getters of its own would cost a hidden class a run. */
+class StoredDocument implements RunDocument {
+  readonly version: number;
+  readonly parts: Part[];
+  readonly #first: Item;
+  #attributes: Attributes | undefined;
+
+  constructor(first: Item, parts: Part[]) {
+    this.version = Number(first['version']);
+    this.parts = parts;
+    this.#first = first;
+  }
+  get attributes() {
+    this.#attributes ??= fromText(String(this.#first['body'])) as Attributes;
+    return this.#attributes;
+  }
+  set attributes(changed) {
+    this.#attributes = changed;
+  }
 }
 
 /** Each kind is read when it is first asked for: a search over many runs looks at few of them. */
-function decodePart(item: Item): Part {
-  let params: Part['params'] | undefined;
-  let tags: Part['tags'] | undefined;
-  let metrics: Part['metrics'] | undefined;
-  const more = item['more'];
-  const lists: Pick<Part, 'inputs' | 'modelInputs' | 'outputs'> =
-    typeof more === 'string' ? fromText(more) : { inputs: [], modelInputs: [], outputs: [] };
-  return {
-    get params() {
-      params ??= unpaired(item['params']);
-      return params;
-    },
-    get tags() {
-      tags ??= unpaired(item['tags']);
-      return tags;
-    },
-    get metrics() {
-      metrics ??= latestIn(item['metrics']);
-      return metrics;
-    },
-    ...lists,
-    bytes: -1,
-    dirty: false,
-  };
+class StoredPart implements Part {
+  readonly inputs: InputRef[];
+  readonly modelInputs: string[];
+  readonly outputs: ModelOutput[];
+  bytes = -1;
+  dirty = false;
+  readonly #item: Item;
+  #params: Part['params'] | undefined;
+  #tags: Part['tags'] | undefined;
+  #metrics: Part['metrics'] | undefined;
+
+  constructor(item: Item) {
+    const more = item['more'];
+    const lists = typeof more === 'string' ? fromText(more) : undefined;
+    this.inputs = lists?.inputs ?? [];
+    this.modelInputs = lists?.modelInputs ?? [];
+    this.outputs = lists?.outputs ?? [];
+    this.#item = item;
+  }
+  get params() {
+    this.#params ??= unpaired(this.#item['params']);
+    return this.#params;
+  }
+  get tags() {
+    this.#tags ??= unpaired(this.#item['tags']);
+    return this.#tags;
+  }
+  get metrics() {
+    this.#metrics ??= latestIn(this.#item['metrics']);
+    return this.#metrics;
+  }
+  latestValue(key: string): number | undefined {
+    if (this.#metrics) return this.#metrics.get(key)?.value;
+    const block = this.#item['metrics'];
+    return block instanceof Uint8Array ? valueIn(block, key) : undefined;
+  }
 }
 
 function latestIn(block: unknown): Part['metrics'] {
@@ -271,10 +332,20 @@ export function addOutput(doc: RunDocument, output: ModelOutput): void {
 
 /** The parts' maps as one. */
 export function joined<K extends 'params' | 'tags' | 'metrics'>(
-  doc: RunDocument,
+  { parts }: ReadDocument,
   kind: K,
-): Part[K] {
-  const [first, ...rest] = doc.parts.map((part) => part[kind]);
-  if (!first || rest.length === 0) return first ?? emptyPart()[kind];
-  return new Map(doc.parts.flatMap((part) => [...part[kind]] as [string, never][])) as Part[K];
+): ReadPart[K] {
+  const [first] = parts;
+  if (first && parts.length === 1) return first[kind];
+  const pairs = parts.flatMap((part) => [...part[kind]] as [string, never][]);
+  return new Map(pairs) as ReadonlyMap<string, never> as ReadPart[K];
+}
+
+/** The latest value of a metric as the document has it, without its point. */
+export function latestValue({ parts }: ReadDocument, key: string): number | undefined {
+  for (const part of parts) {
+    const value = part.latestValue(key);
+    if (value !== undefined) return value;
+  }
+  return undefined;
 }

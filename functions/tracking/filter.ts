@@ -25,7 +25,8 @@ export interface Candidate {
   readonly attributes: Attributes;
   readonly params: ReadonlyMap<string, string>;
   readonly tags: ReadonlyMap<string, string>;
-  readonly metrics: ReadonlyMap<string, Metric>;
+  /** By key, the latest value. */
+  readonly metrics: { get(key: string): Pick<Metric, 'value'> | undefined };
   readonly inputs: readonly InputRef[];
 }
 
@@ -37,6 +38,8 @@ export interface Query<Row> {
   matches(row: Row): boolean;
   /** What the row sorts by, the tie-breaks last; of texts only so much that a page token can hold it. */
   sortKeys(row: Row): SortKey[];
+  /** The one at `index` of them. */
+  sortKey(row: Row, index: number): SortKey;
   readonly ascending: readonly boolean[];
 }
 
@@ -259,11 +262,16 @@ function readOrders<Row>(
 
 function query<Row>(tests: ((row: Row) => boolean)[], sorts: Sort<Row>[]): Query<Row> {
   const cut = Math.max(8, Math.floor(MAX_POSITION_TEXT / sorts.length));
+  const keyBy = (row: Row, { readValue, name }: Sort<Row>) =>
+    sortKey(readValue(row), name ? cut : 300);
   return {
     matches: (row) => tests.every((test) => test(row)),
     ascending: sorts.map(({ ascending }) => ascending),
-    sortKeys: (row) =>
-      sorts.map(({ readValue, name }) => sortKey(readValue(row), name ? cut : 300)),
+    sortKeys: (row) => sorts.map((sort) => keyBy(row, sort)),
+    sortKey(row, index) {
+      const sort = sorts[index];
+      return sort ? keyBy(row, sort) : [2];
+    },
   };
 }
 
@@ -275,11 +283,11 @@ function sortKey(value: string | Long | undefined, cut: number): SortKey {
 
 function compareKeys<Row>(
   { ascending }: Query<Row>,
-  a: readonly SortKey[],
+  a: (index: number) => SortKey | undefined,
   b: readonly SortKey[],
 ): number {
   for (let i = 0; i < ascending.length; i++) {
-    const [rankA, valueA] = a[i] ?? [2];
+    const [rankA, valueA] = a(i) ?? [2];
     const [rankB, valueB] = b[i] ?? [2];
     if (rankA !== rankB) return rankA - rankB;
     if (valueA === undefined || valueB === undefined || valueA === valueB) continue;
@@ -288,17 +296,60 @@ function compareKeys<Row>(
   return 0;
 }
 
+interface Keyed<Row> {
+  readonly row: Row;
+  readonly keys: readonly SortKey[];
+}
+
 /** The first rows in order, and where the page ends if there are more. */
-export function pageOf<Row>(
+export function pageOf<Row, Found extends Row>(
+  query: Query<Row>,
+  rows: readonly Found[],
+  limit: number,
+): { items: Found[]; last?: unknown[] } {
+  const inOrder = (a: Keyed<Found>, b: Keyed<Found>) =>
+    compareKeys(query, (i) => a.keys[i], b.keys);
+  const first = firstOf(query, rows, limit + 1, inOrder).sort(inOrder);
+  const items = first.slice(0, limit).map(({ row }) => row);
+  const last = first.length > limit ? first[limit - 1] : undefined;
+  return last ? { items, last: last.keys.map(encodeKey) } : { items };
+}
+
+/** The first `count` rows, in no order: a heap with the last of them on top, which most rows are only compared with. */
+function firstOf<Row>(
   query: Query<Row>,
   rows: readonly Row[],
-  limit: number,
-): { items: Row[]; last?: unknown[] } {
-  const keyed = rows.map((row) => ({ row, keys: query.sortKeys(row) }));
-  keyed.sort((a, b) => compareKeys(query, a.keys, b.keys));
-  const items = keyed.slice(0, limit).map(({ row }) => row);
-  const last = keyed.length > limit ? keyed[limit - 1] : undefined;
-  return last ? { items, last: last.keys.map(encodeKey) } : { items };
+  count: number,
+  inOrder: (a: Keyed<Row>, b: Keyed<Row>) => number,
+): Keyed<Row>[] {
+  const keyed = (row: Row): Keyed<Row> => ({ row, keys: query.sortKeys(row) });
+  if (rows.length <= count) return rows.map(keyed);
+  // Sorted backwards, an array is a heap.
+  const heap = rows
+    .slice(0, count)
+    .map(keyed)
+    .sort((a, b) => inOrder(b, a));
+  for (const row of rows.slice(count)) {
+    const top = heap[0];
+    if (top && compareKeys(query, (i) => query.sortKey(row, i), top.keys) >= 0) continue;
+    sink(heap, keyed(row), inOrder);
+  }
+  return heap;
+}
+
+/** Puts `one` in place of the top, then below each child that comes later. */
+function sink<T>(heap: T[], one: T, inOrder: (a: T, b: T) => number): void {
+  let at = 0;
+  for (;;) {
+    const left = heap[2 * at + 1];
+    const right = heap[2 * at + 2];
+    if (left === undefined) break;
+    const later = right === undefined || inOrder(left, right) >= 0 ? left : right;
+    if (inOrder(one, later) >= 0) break;
+    heap[at] = later;
+    at = later === left ? 2 * at + 1 : 2 * at + 2;
+  }
+  heap[at] = one;
 }
 
 /** Whether the row comes after what the page before ended with: stable, whatever was written since. */
@@ -307,9 +358,9 @@ export function afterPosition<Row>(
   row: Row,
   position: readonly unknown[] | undefined,
 ): boolean {
-  return (
-    position === undefined || compareKeys(query, query.sortKeys(row), position.map(decodeKey)) > 0
-  );
+  if (position === undefined) return true;
+  const keys = position.map(decodeKey);
+  return compareKeys(query, (i) => query.sortKey(row, i), keys) > 0;
 }
 
 /** As JSON: the infinities and what is beyond 2^53 as text. */

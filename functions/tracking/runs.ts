@@ -304,7 +304,7 @@ export function runsService(
 
     /** `<root>/<run>/artifacts`, or undefined for an unknown run. */
     async artifactUri(call: Call, runId: RunId): Promise<string | undefined> {
-      const [document] = (await store.readDocuments(call, [runId])).values();
+      const [document] = await store.readDocuments(call, [runId]);
       return document?.attributes.artifactUri;
     },
   };

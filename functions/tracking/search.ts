@@ -1,7 +1,8 @@
 import type { Call } from '../kernel/call.ts';
 import type { Page, Pages } from '../kernel/page.ts';
+import type { Item } from '../platform/ports.ts';
 import type { DatasetStore } from './datasets.store.ts';
-import { joined, type RunDocument } from './document.ts';
+import { joined, latestValue, type ReadDocument, sameItems } from './document.ts';
 import { afterPosition, type Candidate, pageOf, readRunQuery } from './filter.ts';
 import {
   type Dataset,
@@ -14,7 +15,7 @@ import {
   type RunId,
   type View,
 } from './model.ts';
-import type { TrackingStore } from './store.ts';
+import type { Placed, TrackingStore } from './store.ts';
 
 export interface RunSearch {
   readonly experimentIds: readonly ExperimentId[];
@@ -26,7 +27,10 @@ export interface RunSearch {
 }
 
 /** The latest value of each key: the document's, with the points of the log laid over. */
-function latestOf(document: RunDocument, unfolded: readonly Metric[]): ReadonlyMap<string, Metric> {
+function latestOf(
+  document: ReadDocument,
+  unfolded: readonly Metric[],
+): ReadonlyMap<string, Metric> {
   const held = joined(document, 'metrics');
   if (unfolded.length === 0) return held;
   const latest = new Map(held);
@@ -37,41 +41,88 @@ function latestOf(document: RunDocument, unfolded: readonly Metric[]): ReadonlyM
   return latest;
 }
 
-export function candidateOf(
-  id: RunId,
-  lifecycle: Lifecycle,
-  document: RunDocument,
-  unfolded: readonly Metric[],
-): Candidate & { document: RunDocument } {
-  let metrics: ReadonlyMap<string, Metric> | undefined;
-  return {
-    id,
-    lifecycle,
-    document,
-    get attributes() {
-      return document.attributes;
-    },
-    get params() {
-      return joined(document, 'params');
-    },
-    get tags() {
-      return joined(document, 'tags');
-    },
-    get metrics() {
-      metrics ??= latestOf(document, unfolded);
-      return metrics;
-    },
-    get inputs() {
-      return document.parts.flatMap(({ inputs }) => inputs);
-    },
-  };
+/**
+ * A run as a search looks at it: each kind is read when it is first asked for, and a metric that the filter names is
+ * read where it lies. A class, since an object with getters of its own costs a hidden class a run.
+ */
+class FoundRun implements Candidate {
+  readonly id: RunId;
+  readonly lifecycle: Lifecycle;
+  readonly document: ReadDocument;
+  readonly #unfolded: readonly Metric[];
+  #latest: ReadonlyMap<string, Metric> | undefined;
+
+  constructor(
+    id: RunId,
+    lifecycle: Lifecycle,
+    document: ReadDocument,
+    unfolded: readonly Metric[],
+  ) {
+    this.id = id;
+    this.lifecycle = lifecycle;
+    this.document = document;
+    this.#unfolded = unfolded;
+  }
+
+  get attributes() {
+    return this.document.attributes;
+  }
+  get params() {
+    return joined(this.document, 'params');
+  }
+  get tags() {
+    return joined(this.document, 'tags');
+  }
+  get inputs() {
+    return this.document.parts.flatMap(({ inputs }) => inputs);
+  }
+  get latest(): ReadonlyMap<string, Metric> {
+    this.#latest ??= latestOf(this.document, this.#unfolded);
+    return this.#latest;
+  }
+
+  /** Looked up in the run itself: a filter needs no map. */
+  get metrics(): Candidate['metrics'] {
+    return this;
+  }
+  get(key: string): Pick<Metric, 'value'> | undefined {
+    if (this.#latest || this.#unfolded.length > 0) return this.latest.get(key);
+    const value = latestValue(this.document, key);
+    return value === undefined ? undefined : { value };
+  }
+}
+
+export type { FoundRun };
+
+export const candidateOf = (...about: ConstructorParameters<typeof FoundRun>): FoundRun =>
+  new FoundRun(...about);
+
+/** What was made of a document last; made again when the run's log or lifecycle is another. */
+const made = new WeakMap<ReadDocument, { run: FoundRun; log: readonly Item[] }>();
+
+async function foundRun(
+  store: TrackingStore,
+  call: Call,
+  { runId, lifecycle, log }: Placed,
+  document: ReadDocument,
+): Promise<FoundRun> {
+  const unfolded: Metric[] = [];
+  for (const item of log) unfolded.push(...(await store.pointsOf(call, item)));
+  const run = candidateOf(runId, lifecycle, document, unfolded);
+  made.set(document, { run, log });
+  return run;
+}
+
+function madeBefore({ lifecycle, log }: Placed, document: ReadDocument): FoundRun | undefined {
+  const before = made.get(document);
+  return before?.run.lifecycle === lifecycle && sameItems(before.log, log) ? before.run : undefined;
 }
 
 /** Candidates as runs, with the datasets that they name: one request a hundred datasets. */
 export async function completeRuns(
   datasetRows: DatasetStore,
   call: Call,
-  candidates: readonly (Candidate & { document: RunDocument })[],
+  candidates: readonly FoundRun[],
 ): Promise<Run[]> {
   const wanted = candidates.flatMap(({ attributes, inputs }) =>
     inputs.map(({ name, digest }) => ({ exp: attributes.experimentId, name, digest })),
@@ -80,13 +131,13 @@ export async function completeRuns(
     ? await datasetRows.readDatasets(call, wanted)
     : new Map<string, Dataset>();
   return candidates.map(
-    ({ id, lifecycle, document, attributes, params, tags, metrics, inputs }) => ({
+    ({ id, lifecycle, document, attributes, params, tags, latest, inputs }) => ({
       ...attributes,
       id,
       lifecycle,
       params,
       tags,
-      metrics: [...metrics.values()],
+      metrics: [...latest.values()],
       inputs: inputs.flatMap((input) => {
         const dataset = datasets.get(
           datasetRows.datasetId(attributes.experimentId, input.name, input.digest),
@@ -116,34 +167,26 @@ export async function searchRuns(
   const query = readRunQuery(filter, orderBy);
   const bound = ['runs', asked.experimentIds.toSorted(), filter, orderBy, view];
   const after = asked.pageToken ? pages.open<unknown[]>(call, bound, asked.pageToken) : undefined;
-  const places = (
-    await Promise.all(
-      experiments.map(async (experiment) =>
-        (
-          await store.readShelves(call, experiment)
-        ).map((place) => ({
-          ...place,
-          lifecycle: experiment.lifecycle === 'deleted' ? experiment.lifecycle : place.lifecycle,
-        })),
-      ),
-    )
-  )
-    .flat()
-    .filter(({ lifecycle }) => view === 'all' || lifecycle === view);
+  const shelves = await Promise.all(
+    experiments.map(async (experiment) => {
+      const places = await store.readShelves(call, experiment);
+      if (experiment.lifecycle === 'active') return places;
+      return places.map((place) => ({ ...place, lifecycle: experiment.lifecycle }));
+    }),
+  );
+  const places = shelves.flat().filter(({ lifecycle }) => view === 'all' || lifecycle === view);
   const documents = await store.readDocuments(
     call,
     places.map(({ runId }) => runId),
   );
-  const found: (Candidate & { document: RunDocument })[] = [];
-  for (const { runId, lifecycle, log } of places) {
-    const document = documents.get(runId);
+  const found: FoundRun[] = [];
+  for (const [i, place] of places.entries()) {
+    const document = documents[i];
     if (!document) continue;
-    const unfolded: Metric[] = [];
-    for (const item of log) unfolded.push(...(await store.pointsOf(call, item)));
-    const candidate = candidateOf(runId, lifecycle, document, unfolded);
-    if (query.matches(candidate) && afterPosition(query, candidate, after)) found.push(candidate);
+    const run = madeBefore(place, document) ?? (await foundRun(store, call, place, document));
+    if (query.matches(run) && afterPosition(query, run, after)) found.push(run);
   }
   const { items, last } = pageOf(query, found, maxResults);
-  const runs = await completeRuns(datasetRows, call, items as typeof found);
+  const runs = await completeRuns(datasetRows, call, items);
   return last ? { items: runs, next: pages.seal(call, bound, last) } : { items: runs };
 }

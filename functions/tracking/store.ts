@@ -3,6 +3,7 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { newUlid } from '../kernel/world.ts';
 import {
+  type Found,
   type Item,
   type Key,
   type Platform,
@@ -14,12 +15,15 @@ import { settler } from '../platform/settle.ts';
 import { decodeBlock, encodeBlock } from './block.ts';
 import {
   type Attributes,
+  byKey,
   decodeDocument,
   docKey,
   encodeDocument,
   newDocument,
   partKeys,
+  type ReadDocument,
   type RunDocument,
+  shownDocument,
 } from './document.ts';
 import { decodeExperiment, experimentKey } from './experiments.store.ts';
 import type { Experiment, ExperimentId, Lifecycle, Metric, RunId } from './model.ts';
@@ -75,7 +79,7 @@ export interface Standing {
 
 /** The head, the document, and points of the log that it may not hold yet. */
 export interface Held extends Standing {
-  readonly document: RunDocument;
+  readonly document: ReadDocument;
   readonly unfolded: readonly Metric[];
 }
 
@@ -96,6 +100,18 @@ interface Place {
   readonly lifecycle: Lifecycle;
   readonly folded: number;
 }
+
+/** A run of an experiment, and its log entries that are not folded yet. */
+export interface Placed {
+  readonly runId: RunId;
+  readonly lifecycle: Lifecycle;
+  readonly log: readonly Item[];
+}
+const NO_ITEMS: readonly Item[] = [];
+const NONE: ReadonlyMap<string, Item[]> = new Map();
+
+/** Of items with a block: an adapter that gives the same item again gives the same points. */
+const points = new WeakMap<Item, readonly Metric[]>();
 
 /** Facts about runs that never change: a bounded memory of where each stands. */
 const REMEMBERED = 20_000;
@@ -138,9 +154,10 @@ export function trackingStore({
   }
 
   /** The points of an item, wherever they lie. */
-  async function pointsOf(call: Call, item: Item, only?: string): Promise<Metric[]> {
+  async function pointsOf(call: Call, item: Item, only?: string): Promise<readonly Metric[]> {
     const block = item['block'];
-    if (block instanceof Uint8Array) return decodeBlock(block, only);
+    if (block instanceof Uint8Array)
+      return only === undefined ? blockOf(item, block) : decodeBlock(block, only);
     if (typeof item['blob'] !== 'string') return [];
     const blob = await blobs.get(call, item['blob']);
     if (!blob) throw new Error(`the points at ${item['blob']} are gone`);
@@ -184,33 +201,27 @@ export function trackingStore({
     return decodeDocument(items);
   }
 
-  /** Documents of many runs, by key: a request a hundred, and one a hundred parts beyond the first. */
+  /** Documents of many runs, each where its id is given: a request a hundred, and one a hundred parts beyond the first. */
   async function readDocuments(
     call: Call,
     runIds: readonly RunId[],
-  ): Promise<Map<RunId, RunDocument>> {
-    const byRun = new Map<string, Item[]>();
-    const take = (item: Item) => {
-      const items = byRun.get(item.pk);
-      if (items) items.push(item);
-      else byRun.set(item.pk, [item]);
-      return item;
-    };
-    const firsts = (
-      await getAll(
-        table,
-        call,
-        runIds.map((id) => docKey(id)),
-      )
-    ).map(take);
-    const more = firsts.flatMap((item) => partKeys(item.pk.slice(2) as RunId, item));
-    (await getAll(table, call, more)).map(take);
-    const found = new Map<RunId, RunDocument>();
-    for (const [pk, items] of byRun) {
-      const document = decodeDocument(items);
-      if (document) found.set(pk.slice(2) as RunId, document);
-    }
-    return found;
+  ): Promise<(ReadDocument | undefined)[]> {
+    const keys = runIds.map((id) => docKey(id));
+    const firsts = await getAll(table, call, keys);
+    const more = firsts.flatMap((item) =>
+      Number(item['parts'] ?? 1) > 1 ? partKeys(runOf(item), item) : [],
+    );
+    const parts = more.length ? Map.groupBy(await getAll(table, call, more), ({ pk }) => pk) : NONE;
+    const shown = (first: Item) =>
+      shownDocument(first, parts.get(first.pk)?.sort(byKey) ?? NO_ITEMS);
+    // Mostly all are there and in the order asked for; where not, they are found by key.
+    if (firsts.length === keys.length && firsts.every(({ pk }, i) => pk === keys[i]?.pk))
+      return firsts.map(shown);
+    const byPk = new Map(firsts.map((first) => [first.pk, first]));
+    return keys.map(({ pk }) => {
+      const first = byPk.get(pk);
+      return first && shown(first);
+    });
   }
 
   // -------------------------------------------------------------- writing
@@ -251,11 +262,17 @@ export function trackingStore({
     runId: RunId,
     items: readonly Item[],
   ): Promise<RunDocument> {
-    const first = items.find(({ sk }) => sk === 'DOC');
-    const parts = first ? await getAll(table, call, partKeys(runId, first)) : [];
-    const document = decodeDocument([...items, ...parts]);
+    const document = decodeDocument(await itemsOf(call, runId, items));
     if (!document) throw new Error(`run ${runId} has a head and no document`);
     return document;
+  }
+
+  /** The document's items, its first one first, given that. */
+  async function itemsOf(call: Call, runId: RunId, items: readonly Item[]): Promise<Item[]> {
+    const first = items.find(({ sk }) => sk === 'DOC');
+    if (!first) return [];
+    const parts = await getAll(table, call, partKeys(runId, first));
+    return [first, ...parts.sort(byKey)];
   }
 
   async function entryOf(
@@ -323,7 +340,9 @@ export function trackingStore({
         return undefined;
       }
       const { log, place } = await (earlyLog ?? readLog(call, standing.head, runId));
-      let document = await documentOf(call, runId, standing.items);
+      const [first, ...parts] = await itemsOf(call, runId, standing.items);
+      if (!first) throw new Error(`run ${runId} has a head and no document`);
+      let document = shownDocument(first, parts);
       if (place && place.folded > document.version)
         document = (await readDocument(call, runId)) ?? document;
       const unfolded = (await Promise.all(log.map((item) => pointsOf(call, item)))).flat();
@@ -366,22 +385,21 @@ export function trackingStore({
     },
 
     /** The runs of an experiment and their unfolded points: a query a shard, strong. Read before their documents. */
-    async readShelves(
-      call: Call,
-      { id, shards }: Experiment,
-    ): Promise<{ runId: RunId; lifecycle: Lifecycle; log: Item[] }[]> {
-      const found: { runId: RunId; lifecycle: Lifecycle; log: Item[] }[] = [];
+    async readShelves(call: Call, { id, shards }: Experiment): Promise<Placed[]> {
+      const found: Placed[] = [];
       for (let shard = 0; shard < shards; shard++) {
-        let log: Item[] = [];
         const query = { pk: shelfOf({ experimentId: id, shard }), prefix: LOG_PREFIX };
-        for await (const item of queryAll(table, call, query)) {
-          if (!item.sk.endsWith(PLACE)) log.push(item);
-          else {
-            const { runId, lifecycle } = item as unknown as Place;
-            found.push({ runId, lifecycle, log });
-            log = [];
-          }
-        }
+        let log: Item[] = [];
+        let page: Found | undefined;
+        do {
+          page = await table.query(call, page?.next ? { ...query, after: page.next } : query);
+          for (const item of page.items)
+            if (item.sk.endsWith(PLACE)) {
+              const { runId, lifecycle } = item as unknown as Place;
+              found.push({ runId, lifecycle, log: log.length > 0 ? log : NO_ITEMS });
+              if (log.length > 0) log = [];
+            } else log.push(item);
+        } while (page.next !== undefined);
       }
       return found;
     },
@@ -469,6 +487,16 @@ export function trackingStore({
     },
   };
 }
+
+function blockOf(item: Item, block: Uint8Array): readonly Metric[] {
+  const known = points.get(item);
+  if (known) return known;
+  const decoded = decodeBlock(block);
+  points.set(item, decoded);
+  return decoded;
+}
+
+const runOf = ({ pk }: Item) => pk.slice(2) as RunId;
 
 /** What an edit commits beside the document. */
 export interface Edit {

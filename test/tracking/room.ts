@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest';
 import type { Call } from '../../functions/kernel/call.ts';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { WorkspaceId } from '../../functions/kernel/ids.ts';
-import type { Blobs, Table } from '../../functions/platform/ports.ts';
+import type { Blobs, Item, Table } from '../../functions/platform/ports.ts';
 import { trackingRoom } from '../../functions/tracking/index.ts';
 import { type LocalBus, openBus } from '../../local/bus.ts';
 import { openTable } from '../../local/table.ts';
@@ -95,6 +95,7 @@ export interface TrackingApp {
   readonly blobs: ReturnType<typeof memoryBlobs>;
   readonly world: ReturnType<typeof testWorld>;
   readonly call: Call;
+  readonly folder: string;
 }
 export interface Answer {
   readonly status: number;
@@ -104,10 +105,18 @@ export interface Answer {
 }
 
 /** The tracking room behind the real hallway, on the embedded table; `who` names a workspace of 8 characters. */
-export function openTracking(options: { artifacts?: 'proxy' | 'direct' } = {}): TrackingApp {
-  const folder = mkdtempSync(join(tmpdir(), 'stillflow-tracking-'));
+export function openTracking(
+  options: {
+    artifacts?: 'proxy' | 'direct';
+    onDecode?: (item: Item) => void;
+    folder?: string;
+  } = {},
+): TrackingApp {
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'stillflow-tracking-'));
   const world = testWorld(7);
-  const local = openTable({ folder, world, feeds: ['LOG#'], noSync: true });
+  const { onDecode } = options;
+  const watched = onDecode ? { onDecode } : {};
+  const local = openTable({ folder, world, feeds: ['LOG#'], noSync: true, ...watched });
   const counting = counted(local);
   const blobs = memoryBlobs();
   const artifacts = options.artifacts ?? 'proxy';
@@ -134,7 +143,7 @@ export function openTracking(options: { artifacts?: 'proxy' | 'direct' } = {}): 
   onTestFinished(async () => {
     await bus?.stop();
     await local.close();
-    rmSync(folder, { recursive: true, force: true });
+    if (!options.folder) rmSync(folder, { recursive: true, force: true });
   });
 
   async function ask(method: string, path: string, body?: unknown, who = 'default0') {
@@ -188,6 +197,7 @@ export function openTracking(options: { artifacts?: 'proxy' | 'direct' } = {}): 
     blobs,
     world,
     call: testCall(),
+    folder,
   };
 }
 
