@@ -26,7 +26,9 @@ export async function enter(
   segments: readonly string[],
   make: boolean,
 ): Promise<Place | undefined> {
-  let here = await openFolder(root);
+  const top = await openRoot(root, make);
+  if (!top) return undefined;
+  let here = top;
   let path = root;
   try {
     for (const segment of segments) {
@@ -54,6 +56,17 @@ export async function enter(
 }
 
 const openFolder = (path: string) => open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+
+/** Undefined if it was taken away and `make` is not set. */
+async function openRoot(root: string, make: boolean): Promise<FileHandle | undefined> {
+  try {
+    if (make) await mkdir(root, { recursive: true });
+    return await openFolder(root);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && !make) return undefined;
+    throw diskProblem(error);
+  }
+}
 
 async function made(name: string): Promise<boolean> {
   try {

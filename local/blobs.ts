@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type BigIntStats, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { type BigIntStats, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import {
   type FileHandle,
   link,
   lstat,
+  mkdir,
   open,
   readdir,
   readFile,
@@ -11,6 +12,7 @@ import {
   rm,
   rmdir,
   unlink,
+  writeFile,
 } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import type { Call } from '../functions/kernel/call.ts';
@@ -57,6 +59,9 @@ export interface LocalBlobs extends Blobs {
 const MAX_BYTES = 5 * 1024 ** 3;
 const MIN_PART_BYTES = 5 * 1024 * 1024;
 const MAX_PARTS = 10_000;
+/** In a completed upload's folder: what was completed, for who asks again since the answer was lost. */
+const COMPLETED = 'completed';
+const KEEP_COMPLETED_MS = 48 * 3_600_000;
 
 /** Blobs as plain files: written aside, synced, then moved into place in one step. */
 export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
@@ -68,6 +73,11 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
   }) as [string, string, string];
   // What a killed process left half written was never anybody's blob.
   for (const name of readdirSync(aside)) rmSync(join(aside, name), { force: true });
+  for (const name of readdirSync(uploads)) {
+    const mark = statSync(join(uploads, name, COMPLETED), { throwIfNoEntry: false });
+    if (mark && mark.mtimeMs < world.now() - KEEP_COMPLETED_MS)
+      rmSync(join(uploads, name), { recursive: true, force: true });
+  }
   const locks = new Map<string, Promise<unknown>>();
   const urls = blobUrls(options);
   let written = world.randomBytes(1)[0] ?? 0;
@@ -112,9 +122,16 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
     write: (file: FileHandle) => Promise<unknown>,
   ): Promise<{ name: string; stats: BigIntStats }> {
     const name = join(aside, hex(world.randomBytes(16)));
-    const file = await open(name, 'wx').catch((error) => {
-      throw diskProblem(error);
-    });
+    // Made again if somebody took the folders away.
+    const file = await open(name, 'wx')
+      .catch(async (error) => {
+        if (codeOf(error) !== 'ENOENT') throw error;
+        await mkdir(aside, { recursive: true });
+        return open(name, 'wx');
+      })
+      .catch((error) => {
+        throw diskProblem(error);
+      });
     try {
       await write(file);
       // Two writes within one tick of the disk's clock still differ: the etag is made of this.
@@ -150,6 +167,11 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
         const code = codeOf(error);
         // The last blob of the folder was removed meanwhile, and the folder with it.
         if (code === 'ENOENT' && attempt < 10) continue;
+        if (code === 'ENOENT')
+          throw new Problem('unavailable', 'The folder is being removed.', {
+            cause: error,
+            retryAfterSeconds: 5,
+          });
         if (code === 'EEXIST') throw new Problem('conflict', `${path} exists.`);
         throw diskProblem(error);
       } finally {
@@ -198,6 +220,14 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
     const at = uploadFolder(call, upload);
     const meant = await readFile(join(at, 'path'), 'utf8').catch(() => undefined);
     if (meant !== path) throw noUpload();
+    return at;
+  }
+  const completedOf = async (at: string) =>
+    JSON.parse(await readFile(join(at, COMPLETED), 'utf8').catch(() => 'null')) as Completed | null;
+  /** Of an upload that still takes parts. */
+  async function openUpload(call: Call, path: string, upload: string): Promise<string> {
+    const at = await checkUpload(call, path, upload);
+    if (await completedOf(at)) throw noUpload();
     return at;
   }
 
@@ -269,7 +299,7 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
       split(call, path);
       const upload = hex(world.randomBytes(16));
       const at = uploadFolder(call, upload);
-      mkdirSync(at);
+      mkdirSync(at, { recursive: true });
       const file = await open(join(at, 'path'), 'wx');
       await file.writeFile(path);
       await file.sync();
@@ -278,13 +308,13 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
     },
 
     async signPart(call, path, upload, part) {
-      await checkUpload(call, path, upload);
+      await openUpload(call, path, upload);
       checkPart(part);
       return urls.sign({ workspace: call.workspace, path, method: 'PUT', upload, part }, 900);
     },
 
     async putPart(call, path, upload, part, body) {
-      const at = await checkUpload(call, path, upload);
+      const at = await openUpload(call, path, upload);
       checkPart(part);
       const hash = createHash('sha256');
       const { name } = await writtenAside((file) =>
@@ -303,6 +333,12 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
     async completeUpload(call, path, upload, parts) {
       const at = await checkUpload(call, path, upload);
       return alone(at, async () => {
+        const asked = parts.map(({ part, etag }) => `${part}-${etag}`);
+        const before = await completedOf(at);
+        if (before) {
+          if (before.parts !== digestOf(asked)) throw noUpload();
+          return before.head;
+        }
         const there = new Set(await readdir(at));
         if (parts.length === 0) throw badParts('no part is named');
         parts.forEach(({ part, etag }, index) => {
@@ -312,18 +348,22 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
           if (!/^[0-9a-f]{32}$/.test(etag) || !there.has(`${part}-${etag}`))
             throw badParts(`part ${part} with etag ${etag} was not sent`);
         });
-        const names = parts.map(({ part, etag }) => join(at, `${part}-${etag}`));
+        const names = asked.map((name) => join(at, name));
         for (const name of names.slice(0, -1))
           if ((await lstat(name)).size < MIN_PART_BYTES)
             throw badParts('a part but the last is smaller than 5 MB');
         const head = await place(call, path, (file) => writeParts(file, names));
-        await rm(at, { recursive: true, force: true });
+        const completed: Completed = { parts: digestOf(asked), head };
+        // A crash before it leaves the parts, which give the same blob again.
+        await writeFile(join(at, `${COMPLETED}.new`), JSON.stringify(completed), { flush: true });
+        await rename(join(at, `${COMPLETED}.new`), join(at, COMPLETED));
+        for (const name of there) if (name !== 'path') await unlink(join(at, name));
         return head;
       });
     },
 
     async abortUpload(call, path, upload) {
-      if (await checkUpload(call, path, upload).catch(() => undefined))
+      if (await openUpload(call, path, upload).catch(() => undefined))
         await rm(uploadFolder(call, upload), { recursive: true, force: true });
     },
 
@@ -346,6 +386,14 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
   };
   return blobs;
 }
+
+/** A blob that an upload became: of which parts, and as it was then. */
+interface Completed {
+  readonly parts: string;
+  readonly head: BlobHead;
+}
+const digestOf = (parts: readonly string[]) =>
+  createHash('sha256').update(parts.join(' ')).digest('hex');
 
 async function writeParts(to: FileHandle, names: readonly string[]): Promise<void> {
   let size = 0;

@@ -57,6 +57,43 @@ test('a blob and a folder of one name: the second is a conflict and the first st
   expect(await blobs.get(call, 'a/b')).toBeUndefined();
 });
 
+test('a completed upload takes no more parts, nor completes of others', async () => {
+  const { blobs } = await open();
+  const call = fresh();
+  const upload = await blobs.startUpload(call, 'a');
+  const etag = await blobs.putPart(call, 'a', upload, 1, bytes);
+  const parts = [{ part: 1, etag }];
+  const head = await blobs.completeUpload(call, 'a', upload, parts);
+  const missing = { code: 'missing' };
+  await expect(blobs.putPart(call, 'a', upload, 2, bytes)).rejects.toMatchObject(missing);
+  await expect(blobs.signPart(call, 'a', upload, 2)).rejects.toMatchObject(missing);
+  const others = [...parts, { part: 2, etag }];
+  await expect(blobs.completeUpload(call, 'a', upload, others)).rejects.toMatchObject(missing);
+  await expect(blobs.completeUpload(call, 'b', upload, parts)).rejects.toMatchObject(missing);
+  await blobs.put(call, 'a', Buffer.from('newer'));
+  expect(await blobs.completeUpload(call, 'a', upload, parts)).toEqual(head);
+  expect((await blobs.head(call, 'a'))?.sizeBytes).toBe(5);
+});
+
+test('the folder taken away from under it: what was there is missing, what comes is kept', async () => {
+  const { blobs, folder } = await open();
+  const call = fresh();
+  await blobs.put(call, 'a/b', bytes);
+  const gone = () => rm(folder, { recursive: true });
+  await gone();
+  expect(await blobs.get(call, 'a/b')).toBeUndefined();
+  expect(await blobs.head(call, 'a/b')).toBeUndefined();
+  expect((await blobs.list(call, '')).blobs).toEqual([]);
+  await blobs.remove(call, 'a/b');
+  await blobs.put(call, 'a/b', bytes);
+  expect((await blobs.head(call, 'a/b'))?.sizeBytes).toBe(1);
+  await gone();
+  const upload = await blobs.startUpload(call, 'c');
+  const etag = await blobs.putPart(call, 'c', upload, 1, bytes);
+  await blobs.completeUpload(call, 'c', upload, [{ part: 1, etag }]);
+  expect((await blobs.head(call, 'c'))?.sizeBytes).toBe(1);
+});
+
 test('A22: a folder swapped for a symlink is never followed, to read, list, write or remove', async () => {
   const { blobs, folder } = await open();
   const call = fresh();
