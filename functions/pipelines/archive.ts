@@ -37,18 +37,18 @@ function decoded(bytes: Uint8Array): string {
 }
 
 async function fromTar(bytes: Uint8Array): Promise<Uint8Array> {
-  const unpacked = Readable.from([bytes]).pipe(createGunzip());
+  const unpacked = createGunzip();
   const files = extract();
-  unpacked.on('error', (error) => files.destroy(error));
+  // Every byte counts, also those that belong to no file: zeros between the heads are skipped without a word.
+  const counted = Readable.from(atMost(MAX_UNPACKED_BYTES, Readable.from([bytes]).pipe(unpacked)));
+  counted.on('error', (error) => files.destroy(error));
   let first: Uint8Array | undefined;
   let entries = 0;
-  let size = 0;
   try {
-    for await (const entry of unpacked.pipe(files)) {
+    for await (const entry of counted.pipe(files)) {
       entries += 1;
-      size += entry.header.size ?? 0;
       if (entries > MAX_ENTRIES) throw refuse(`it holds more than ${MAX_ENTRIES} files.`);
-      if (size > MAX_UNPACKED_BYTES) throw tooLarge();
+      if ((entry.header.size ?? 0) > MAX_UNPACKED_BYTES) throw tooLarge();
       const isFile = entry.header.type === 'file' && !isHidden(entry.header.name);
       const wanted = isFile && baseName(entry.header.name) === WANTED;
       if (wanted || (isFile && !first)) {
@@ -61,10 +61,20 @@ async function fromTar(bytes: Uint8Array): Promise<Uint8Array> {
     if (cause instanceof Problem) throw cause;
     throw refuse('it is not a gzipped tar archive.', cause);
   } finally {
+    counted.destroy();
     unpacked.destroy();
   }
   if (!first) throw refuse('it holds no file.');
   return first;
+}
+
+async function* atMost(most: number, bytes: AsyncIterable<Uint8Array>) {
+  let size = 0;
+  for await (const chunk of bytes) {
+    size += chunk.length;
+    if (size > most) throw tooLarge();
+    yield chunk;
+  }
 }
 
 async function fromZip(bytes: Uint8Array): Promise<Uint8Array> {

@@ -156,6 +156,7 @@ describe('a package', () => {
     ['a tar of links', () => tarball({ 'pipeline.yaml': '' }, 'symlink'), 'invalid'],
     ['a path that climbs', () => zip({ '../../pipeline.yaml': 'a: 1' }), 'invalid'],
     ['a bomb', () => tarball({ 'pipeline.yaml': 'x'.repeat(MAX_TEXT_BYTES + 1) }), 'too_large'],
+    ['a bomb of zeros, no file at all', () => gzipSync(Buffer.alloc(65 * 2 ** 20)), 'too_large'],
     ['bytes that are no text', () => Buffer.from([0xff, 0xff]), 'invalid'],
   ])('%s is refused', async (_what, make, code) => {
     expect((await rejected(specText(await make()))).code).toBe(code);
