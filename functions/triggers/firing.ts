@@ -7,7 +7,7 @@ import { asProblem, Problem, type ProblemCode } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
 import type { Machines } from '../platform/ports.ts';
 import { nextStrike } from './cron.ts';
-import { changeOf, filled, isFor, type Seen } from './match.ts';
+import { changeOf, filled, isFor, type Seen, startedName, toldOfStart } from './match.ts';
 import { type Firing, LIMITS, type Order, type Outcome, type Rule } from './model.ts';
 import type { Runs } from './runs.ts';
 import type { Burst, Due, TriggerStore } from './store.ts';
@@ -38,8 +38,21 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     id = cause.id,
   ): Firing => ({ rule, id, cause, outcome, why, at: world.now(), updatedAt: world.now() });
 
+  /** The rules that led to an event, by the firings behind the run it tells of. */
+  async function ledTo(call: Call, seen: Seen): Promise<string[]> {
+    const start = toldOfStart(seen);
+    const before = start && (await store.firing(call, start.rule, start.firing));
+    return before ? [...(before.after ?? []), before.rule] : [];
+  }
+
   async function consider(call: Call, rule: Rule, seen: Seen): Promise<void> {
     const cause = { id: seen.id, type: seen.type, subject: seen.subject };
+    const after = await ledTo(call, seen);
+    if (after.includes(rule.name)) {
+      const why = 'the event is of a run that this rule led to';
+      await store.begin(call, { firing: { ...firingOf(rule.name, cause, 'own-run', why), after } });
+      return;
+    }
     const text = changeOf(rule.on, seen);
     const change = text && digestOf(text).toString('hex').slice(0, 40);
     let start: Rule['start'];
@@ -50,7 +63,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
       await store.begin(call, { firing });
       return;
     }
-    const order = { rule: rule.name, firing: seen.id, cause, start, attempts: 0 };
+    const order = { rule: rule.name, firing: seen.id, cause, start, attempts: 0, after };
     for (let tries = 0; tries < 20; tries += 1) {
       const clash = rule.debounceSeconds
         ? await hold(call, rule, order, change)
@@ -82,7 +95,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
       return store.begin(call, { firing, cursor });
     }
     const dueAt = world.now() + LIMITS.confirmMs;
-    const firing = firingOf(rule.name, cause, 'starting', why, id);
+    const firing = { ...firingOf(rule.name, cause, 'starting', why, id), after: order.after };
     const clash = await store.begin(call, {
       firing,
       change,
@@ -115,7 +128,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const waiting = `waits for ${rule.debounceSeconds} s of quiet`;
     const intoLater = 'folded into a later event of its burst';
     const firing = newest
-      ? firingOf(rule.name, order.cause, 'waiting', waiting)
+      ? { ...firingOf(rule.name, order.cause, 'waiting', waiting), after: order.after }
       : firingOf(rule.name, order.cause, 'folded', intoLater);
     const old = newest && before && (await store.firing(call, rule.name, before.order.firing));
     const folded: Firing | undefined = old
@@ -165,7 +178,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
 
   async function startOf(call: Call, order: Order): Promise<NonNullable<Firing['started']>> {
     const { pipeline, version, parameters, gate } = order.start;
-    const name = `${order.rule}-${order.firing}`;
+    const name = startedName(order.rule, order.firing);
     if (gate === undefined) {
       const asked = { pipeline, version, parameters, name, idempotency: name };
       const { runId } = await runs.createRun(call, asked);
@@ -226,7 +239,8 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
       return;
     }
     const dueAt = world.now() + LIMITS.confirmMs;
-    const firing = firingOf(burst.rule, order.cause, 'starting', `quiet after ${events}`);
+    const why = `quiet after ${events}`;
+    const firing = { ...firingOf(burst.rule, order.cause, 'starting', why), after: order.after };
     const budget = { before, hour };
     if (await store.release(call, burst, firing, { order, dueAt }, budget)) await make(call, order);
   }

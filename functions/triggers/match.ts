@@ -42,6 +42,19 @@ export function isFor(on: On, seen: Seen): boolean {
   return typeof path === 'string' && path.startsWith(on.data.prefix);
 }
 
+const STARTED = /^(?<rule>[A-Za-z0-9-]{1,40})-(?<firing>[0-9A-HJKMNP-TV-Z]{26})$/;
+
+/** The firing whose run or retraining the event tells of, by the name that `startedName` gave it. */
+export function toldOfStart(seen: Seen): { rule: string; firing: string } | undefined {
+  const names = [placed(seen, '$.data.name'), placed(seen, '$.data.retraining')];
+  for (const name of [...names, seen.subject.split('/').at(-1)]) {
+    const { rule, firing } = (typeof name === 'string' && STARTED.exec(name)?.groups) || {};
+    if (rule !== undefined && firing !== undefined) return { rule, firing };
+  }
+  return undefined;
+}
+export const startedName = (rule: string, firing: string): string => `${rule}-${firing}`;
+
 /** What makes two events the same change: data that arrives again with the same bytes is no news. */
 export function changeOf(on: On, seen: Seen): string | undefined {
   if (!on.data) return undefined;

@@ -151,6 +151,7 @@ export const Outcome = z.enum([
   'folded', // into a later event of the same burst
   'duplicate', // of data that has fired already
   'over-budget',
+  'own-run', // of a run that this rule led to: it would start itself for ever
 ]);
 export type Outcome = z.infer<typeof Outcome>;
 
@@ -161,6 +162,8 @@ export const Firing = z.object({
   cause: Cause,
   outcome: Outcome,
   why: z.string(),
+  /** Rules that led to the event, the first first: each started a run, and the last one's run told of it. */
+  after: z.array(z.string()).optional(),
   /** What was started: a run's id, or an execution of `retraining`. */
   started: z.object({ kind: z.enum(['run', 'retraining']), id: z.string() }).optional(),
   at: z.number(),
@@ -175,6 +178,7 @@ export const Order = z.object({
   cause: Cause,
   start: Start,
   attempts: z.int(),
+  after: Firing.shape.after,
 });
 export type Order = z.infer<typeof Order>;
 

@@ -56,6 +56,45 @@ const firings = async (name = 'r') =>
 const outcomes = async (name = 'r') => (await firings(name)).map(({ outcome }) => outcome);
 const parameters = () => [...runs.values()].map((run) => run.parameters);
 
+describe('a rule on what runs tell', () => {
+  /** As pipelines tells that a run of this name ended. */
+  const ended = (name: string) =>
+    home.table.commit(call, [], {
+      type: 'pipelines.run.succeeded',
+      subject: `pipelines/runs/${name}`,
+      data: { id: name, name, pipeline: 'train' },
+    });
+  const heard = async (name: string) => {
+    await ended(name);
+    await home.quiet();
+    // What a burst waits for.
+    home.world.pass(6000);
+    await room.tick(call);
+    await home.quiet();
+  };
+  const onEnd = { event: { type: 'pipelines.run.*' } };
+
+  test.each([0, 5])('does not start itself for ever (debounce %d s)', async (debounceSeconds) => {
+    await put({ on: onEnd, debounceSeconds });
+    await heard('by-hand');
+    expect(runs.size).toBe(1);
+    for (const name of [...runs.keys()]) await heard(name);
+    expect(runs.size).toBe(1);
+    expect((await outcomes()).sort()).toEqual(['own-run', 'started']);
+  });
+
+  test('nor by way of another rule, and the other still hears it', async () => {
+    await put({ on: onEnd, enabled: true }, 'ping');
+    await heard('by-hand');
+    await put({ on: onEnd }, 'pong-2');
+    for (let round = 0; round < 5; round++) for (const name of [...runs.keys()]) await heard(name);
+    expect(new Set(await outcomes('ping'))).toEqual(new Set(['started', 'own-run']));
+    const byPing = [...runs.keys()].filter((name) => name.startsWith('ping-'));
+    expect(byPing).toHaveLength(1);
+    expect([...runs.keys()].some((name) => name.startsWith('pong-2-'))).toBe(true);
+  });
+});
+
 describe('an event', () => {
   test('starts a run with parameters from it', async () => {
     await put({
