@@ -121,6 +121,18 @@ describe('what is refused names the node', () => {
       "task 't400': is one too many: a pipeline may have 400 tasks in all.",
     ],
     [
+      'a graph too dense',
+      graph(
+        Object.fromEntries(
+          Array.from({ length: 400 }, (_, i) => [
+            `t${i}`,
+            Array.from({ length: i }, (_, j) => `t${j}`),
+          ]),
+        ),
+      ),
+      "task 't200': waits for too many: the tasks of a pipeline may wait for 20000 others in all. Let it wait for the last of them only.",
+    ],
+    [
       'a component inside itself',
       edit('nested', (s) => {
         s.components['comp-inner'].dag.tasks.write.componentRef.name = 'comp-inner';

@@ -16,6 +16,9 @@ import { environment, type RetryPolicy, retryOf } from './settings.ts';
 import { type Shape, shapeOf } from './shape.ts';
 import { accepts, mismatch } from './values.ts';
 
+/** Tasks times what each waits for; a dense graph costs time for each. */
+const MAX_WAITS = 20_000;
+
 /** Where a parameter of a task comes from. `otherwise`: what a DAG's default says if nothing comes. */
 export type Binding =
   | { readonly constant: Json; readonly using?: Readonly<Record<string, Binding>> }
@@ -80,6 +83,7 @@ interface Level {
 export function planOf(spec: PipelineSpec, warnings: readonly string[] = []): Plan {
   const idOf = taskIds();
   const tasks: PlannedTask[] = [];
+  let waits = 0;
   const componentOf = (task: Task) => spec.components[task.componentRef.name] as Component;
 
   function walk(level: Level): string[] {
@@ -114,6 +118,13 @@ export function planOf(spec: PipelineSpec, warnings: readonly string[] = []): Pl
   ): string {
     const path = [...level.path, name];
     const where = `task '${path.join('/')}'`;
+    const unique = [...new Set(needs)];
+    waits += unique.length;
+    if (waits > MAX_WAITS)
+      throw refuse(
+        where,
+        `waits for too many: the tasks of a pipeline may wait for ${MAX_WAITS} others in all. Let it wait for the last of them only.`,
+      );
     const id = idOf(path);
     const executor = spec.deploymentSpec.executors[component.executorLabel ?? ''];
     const container = executor?.container as Container;
@@ -124,7 +135,7 @@ export function planOf(spec: PipelineSpec, warnings: readonly string[] = []): Pl
       id,
       title: task.taskInfo.name ?? name,
       component: task.componentRef.name,
-      needs: [...new Set(needs)],
+      needs: unique,
       ...bound,
       definitions: { inputDefinitions, outputDefinitions },
       cache: {
@@ -278,7 +289,7 @@ export function planOf(spec: PipelineSpec, warnings: readonly string[] = []): Pl
     },
   });
   const top = { path: [], component: spec.root };
-  const { shape, waits } = shapeOf(new Map(tasks.map(({ id, needs }) => [id, needs])));
+  const { shape, waits: crossings } = shapeOf(new Map(tasks.map(({ id, needs }) => [id, needs])));
   return {
     name: spec.pipelineInfo.name,
     parameters,
@@ -294,7 +305,7 @@ export function planOf(spec: PipelineSpec, warnings: readonly string[] = []): Pl
     shape,
     warnings: [
       ...warnings,
-      ...waits.map(
+      ...crossings.map(
         ({ task, also }) =>
           `task '${task}' also waits for ${also.map((id) => `'${id}'`).join(', ')}: the graph crosses there.`,
       ),
