@@ -31,6 +31,9 @@ const limits = { bodyBytes: 1_000_000, timeoutSeconds: 10 };
 /** A dataset's profile alone may have 16 MB. */
 const inputLimits = { bodyBytes: 20_000_000, timeoutSeconds: 30 };
 
+/** What names a logged model; it lies in the run's document, which has room for many such and for none of a megabyte. */
+const modelRef = text.max(500, 'may have at most 500 characters');
+
 const Create = mlflowMessage({
   experiment_id: ExperimentId,
   user_id: text.optional(),
@@ -48,7 +51,7 @@ const Metric = {
   value: double(),
   timestamp: int64(),
   step: int64().optional(),
-  model_id: text.optional(),
+  model_id: modelRef.optional(),
   dataset_name: text.optional(),
   dataset_digest: text.optional(),
 };
@@ -134,7 +137,7 @@ function logRoutes(tracking: TrackingService): Route[] {
       'log-inputs',
       {
         datasets: repeated(mlflowMessage({ tags: repeated(InputTag), dataset: Dataset })),
-        models: repeated(mlflowMessage({ model_id: text })),
+        models: repeated(mlflowMessage({ model_id: modelRef })),
       },
       (call, runId, { datasets, models }) =>
         tracking.logInputs(
@@ -155,7 +158,7 @@ function logRoutes(tracking: TrackingService): Route[] {
     ),
     ...change(
       'outputs',
-      { models: repeated(mlflowMessage({ model_id: text, step: int64().optional() })) },
+      { models: repeated(mlflowMessage({ model_id: modelRef, step: int64().optional() })) },
       (call, runId, { models }) =>
         tracking.logOutputs(
           call,
