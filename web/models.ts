@@ -1,6 +1,6 @@
 import type { Endpoint, ModelWithVersions, Retraining } from './ask.ts';
 import { el, part, table, time, whenNew } from './dom.ts';
-import { figure, gist } from './words.ts';
+import { figure, gist, shortened } from './words.ts';
 
 const blank = () => el('span', { class: 'blank' }, '–');
 const nothing = (words: string) => el('p', { class: 'empty' }, words);
@@ -161,7 +161,7 @@ export function drawRetrainings(
           metricOf(one),
           one.reason === undefined
             ? blank()
-            : el('span', { class: 'reason', title: one.reason }, gist(one.reason)),
+            : el('span', { class: 'reason', title: one.reason }, shortened(gist(one.reason), 220)),
           time(one.startedAt),
         ],
       };

@@ -6,7 +6,7 @@ import { openBrowser } from './chromium.ts';
  */
 const [, , url = 'http://127.0.0.1:5000'] = process.argv;
 const out = resolve(join(import.meta.dirname, '../../docs/page.png'));
-const browser = await openBrowser({ width: 1280, height: 1180 });
+const browser = await openBrowser({ width: 1280, height: 1266 });
 try {
   const page = await browser.context.newPage();
   await page.goto(url);
