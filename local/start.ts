@@ -7,6 +7,7 @@ import { mount } from '../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../functions/kernel/ids.ts';
 import type { World } from '../functions/kernel/world.ts';
 import { stepTokensOf } from '../functions/workspaces/index.ts';
+import { codeOf } from './blob_files.ts';
 import { guard } from './guard.ts';
 import { takeLock } from './lock.ts';
 import { openPlatform } from './platform.ts';
@@ -57,6 +58,17 @@ function pooledBytes(): World['randomBytes'] {
 
 /** The whole product on one machine: one process, one data folder, one port. */
 export async function start(options: StartOptions): Promise<Started> {
+  try {
+    return await begin(options);
+  } catch (error) {
+    // A start writes its lock and its operator's token: without room for them there is none.
+    if (codeOf(error) !== 'ENOSPC' && codeOf(error) !== 'EDQUOT') throw error;
+    const why = `the disk that holds ${options.data} is full: make room and start again; nothing is lost`;
+    throw new Error(why, { cause: error });
+  }
+}
+
+async function begin(options: StartOptions): Promise<Started> {
   const data = resolve(options.data);
   const lock = takeLock(data);
   const undo: (() => Promise<void> | void)[] = [() => lock.release()];
