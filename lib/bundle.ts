@@ -102,4 +102,4 @@ export function stage(files: readonly { name: string; contents: Uint8Array }[]):
 }
 
 /** `functions/tracking/store.ts` for a path of the metafile. */
-export const sourceOf = (path: string): string => relative(ROOT, join(ROOT, path));
+const sourceOf = (path: string): string => relative(ROOT, join(ROOT, path));

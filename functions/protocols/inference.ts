@@ -1,6 +1,6 @@
 import { readJson, writeJson } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
-import { type Incoming, type Protocol, routesOf } from '../kernel/route.ts';
+import type { Incoming, Protocol } from '../kernel/route.ts';
 import { fromQuery } from './mlflow.ts';
 import { jsonAnswer, type Wording } from './words.ts';
 
@@ -46,5 +46,3 @@ export const inference: Protocol = {
       JSON.stringify({ error: problem.message }),
     ),
 };
-
-export const inferenceRoute = routesOf(inference);

@@ -47,7 +47,7 @@ test('a step that is open is told again, a state that holds others is not waited
 });
 
 test('answers laid over each other say what one answer of all events says, however often one asks', () => {
-  fc.assert(
+  void fc.assert(
     fc.property(fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 12 }), (steps) => {
       let shown: Record<string, StateChange> = {};
       let next = 0;

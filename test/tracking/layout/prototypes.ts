@@ -7,7 +7,7 @@ import {
   type Write,
 } from '../../../functions/platform/ports.ts';
 import { decodeBlock, encodeBlock } from '../../../functions/tracking/block.ts';
-import type { Metric, RunId } from '../../../functions/tracking/model.ts';
+import type { RunId } from '../../../functions/tracking/model.ts';
 import { all, latest, type OpenSubject, type Seen } from './subject.ts';
 
 /**
