@@ -100,6 +100,3 @@ export function stage(files: readonly { name: string; contents: Uint8Array }[]):
   }
   return folder;
 }
-
-/** `functions/tracking/store.ts` for a path of the metafile. */
-const sourceOf = (path: string): string => relative(ROOT, join(ROOT, path));
