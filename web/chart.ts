@@ -19,7 +19,7 @@ export interface Chart {
 
 /** Round steps of 1, 2 or 5 times a power of ten that take in `low` to `high` in about `count` ticks. */
 export function ticks(low: number, high: number, count: number): number[] {
-  const room = high - low > 1e-9 * Math.abs(high) ? high - low : Math.abs(high) + 1;
+  const room = high - low > 1e-9 * Math.max(1, Math.abs(high)) ? high - low : Math.abs(high) + 1;
   const raw = room / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5].find((times) => times * power >= raw) ?? 10);
