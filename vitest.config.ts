@@ -24,6 +24,7 @@ export default defineConfig({
             'examples',
             'browser',
             'kill',
+            'sweeps',
           ].map((dir) => `test/${dir}/**`),
         ],
         testTimeout: 20_000,
@@ -37,6 +38,7 @@ export default defineConfig({
       project('examples', ['test/examples/**/*.test.ts'], slow),
       project('browser', ['test/browser/**/*.test.ts'], slow),
       project('kill', ['test/kill/**/*.test.ts'], slow),
+      project('sweeps', ['test/sweeps/**/*.test.ts'], { testTimeout: 120_000 }),
     ],
   },
 });
