@@ -1,13 +1,19 @@
 import { artifactsRoom } from './artifacts/index.ts';
+import { artifactsService } from './artifacts/service.ts';
 import type { Call } from './kernel/call.ts';
+import { pages } from './kernel/page.ts';
 import { Problem } from './kernel/problem.ts';
 import { loopsRoom } from './loops/index.ts';
 import { type PipelinesParts, type PipelinesService, pipelinesRoom } from './pipelines/index.ts';
 import type { Platform } from './platform/ports.ts';
 import { type RegistryService, registryRoom } from './registry/index.ts';
 import { servingRoom } from './serving/index.ts';
+import { experimentsService } from './tracking/experiments.ts';
 import { trackingRoom } from './tracking/index.ts';
+import { loggedModelService } from './tracking/logged-models.service.ts';
+import { loggedModelStore } from './tracking/logged-models.store.ts';
 import type { RunId } from './tracking/model.ts';
+import { trackingStore } from './tracking/store.ts';
 import { pipelineRuns, triggersRoom } from './triggers/index.ts';
 
 /**
@@ -26,7 +32,27 @@ export function groundRooms(platform: Platform) {
 }
 type Ground = ReturnType<typeof groundRooms>;
 
-export function registryOver(platform: Platform, { artifacts, tracking }: Ground) {
+/** As much of the ground floor as the registry stands on, without faces, searches and histories. */
+export function groundServices(platform: Platform) {
+  const tokens = pages(platform.secret);
+  const runs = trackingStore(platform);
+  const { find } = experimentsService(platform, tokens);
+  const store = loggedModelStore(platform.table, platform.world);
+  const artifactUri = async (call: Call, runId: RunId): Promise<string | undefined> =>
+    (await runs.readDocuments(call, [runId]))[0]?.attributes.artifactUri;
+  return {
+    artifacts: { service: artifactsService(platform.blobs, tokens) },
+    tracking: {
+      service: { artifactUri },
+      models: loggedModelService(store, platform.world, tokens, find),
+    },
+  };
+}
+
+export function registryOver(
+  platform: Platform,
+  { artifacts, tracking }: ReturnType<typeof groundServices>,
+) {
   const { models } = tracking;
   return registryRoom(
     platform,

@@ -1,9 +1,9 @@
 import { lambdas } from '../handlers/lambdas.ts';
 import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
-import { groundRooms, registryOver } from '../wire.ts';
+import { groundServices, registryOver } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
 export const { http, stream, follow } = lambdas(
-  registryOver(platform, groundRooms(platform)),
+  registryOver(platform, groundServices(platform)),
   platform,
 );
