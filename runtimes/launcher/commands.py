@@ -11,7 +11,7 @@ import threading
 # A log line is looked at, never held whole: somebody may print a file without a newline.
 _MAX_LINE = 2000
 _MAX_LINES = 400
-_MAX_TAIL = 800
+_MAX_TAIL = 400
 # Lines after an exception beyond which it was not the end.
 _MAX_AFTER = 20
 
@@ -40,7 +40,8 @@ class Ended:
             what = f"The command {_SIGNALS[self.code - 128]} (exit code {self.code})."
         else:
             what = f"The command ended with exit code {self.code}."
-        tail = "\n".join(self.lines).strip()[-_MAX_TAIL:]
+        # The last line is the one that says why, `sys.exit("..")` included; what went before stands in the log.
+        tail = next((line.strip() for line in reversed(self.lines) if line.strip()), "")[:_MAX_TAIL]
         return what + (f" Its last output: {tail}" if tail else "")
 
 

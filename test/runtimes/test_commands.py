@@ -26,6 +26,11 @@ def python(script):
 
 
 class Reasons(unittest.TestCase):
+    def test_the_last_line_says_why_not_the_log_before_it(self):
+        ended = commands.Ended(1, ["{" + "x" * 900 + "}", "The drop is refused: 9 rows are negative.", ""])
+        self.assertEqual(ended.reason, "The command ended with exit code 1. "
+                         "Its last output: The drop is refused: 9 rows are negative.")
+
     def test_the_exception_comes_first_and_the_traceback_stays_in_the_log(self):
         ended, log = python("def f(y):\n raise ValueError('y may not be negative')\nf(-1)")
         self.assertEqual((ended.code, ended.reason), (1, "ValueError: y may not be negative (exit code 1)"))
