@@ -1,52 +1,31 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, expect, test } from 'vitest';
 import { dynamoTable } from '../../functions/platform/aws/table.ts';
 import { callIn, testWorld } from '../contracts/calls.ts';
 import { countedRequests } from '../contracts/counted.ts';
 import { tableContract } from '../contracts/table.ts';
-import { type Oracle, startDynamo } from '../oracles/oracle.ts';
+import { openDynamo } from './dynamo.ts';
 
-let oracle: Oracle | undefined;
-let client: DynamoDBClient | undefined;
+let dynamo: Awaited<ReturnType<typeof openDynamo>> | undefined;
 
 afterAll(async () => {
-  client?.destroy();
-  await oracle?.stop();
+  await dynamo?.stop();
 });
 
 tableContract({
   on: 'DynamoDB Local',
   async open() {
-    oracle = await startDynamo();
-    client = new DynamoDBClient({
-      endpoint: oracle.url,
-      region: 'us-east-1',
-      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
-    });
-    await client.send(
-      new CreateTableCommand({
-        TableName: 'core',
-        BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: [
-          { AttributeName: 'pk', AttributeType: 'S' },
-          { AttributeName: 'sk', AttributeType: 'S' },
-        ],
-        KeySchema: [
-          { AttributeName: 'pk', KeyType: 'HASH' },
-          { AttributeName: 'sk', KeyType: 'RANGE' },
-        ],
-      }),
-    );
+    dynamo = await openDynamo();
     const world = testWorld();
-    return { table: dynamoTable({ client, table: 'core', world }), world };
+    return { table: dynamoTable({ client: dynamo.client, table: 'core', world }), world };
   },
   runs: Number(process.env['STILLFLOW_RUNS'] ?? 10),
 });
 
 test('requests sent: a plain write 1, with an event 2, a page 1, 250 keys 3', async () => {
-  if (!oracle) throw new Error('the suite above has not opened the oracle');
+  if (!dynamo) throw new Error('the suite above has not opened the oracle');
   const counting = new DynamoDBClient({
-    endpoint: oracle.url,
+    endpoint: dynamo.url,
     region: 'us-east-1',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
