@@ -128,6 +128,17 @@ export interface Table {
   repeated(call: Call): Promise<{ answer: unknown } | undefined>;
 }
 
+/** What `getMany` takes at once. */
+const KEYS_AT_ONCE = 1000;
+
+/** Of any number of keys the items that are there, in no promised order. */
+export async function getAll(table: Table, call: Call, keys: readonly Key[]): Promise<Item[]> {
+  const found: Item[] = [];
+  for (let at = 0; at < keys.length; at += KEYS_AT_ONCE)
+    found.push(...(await table.getMany(call, keys.slice(at, at + KEYS_AT_ONCE))));
+  return found;
+}
+
 /** Every page of a query, item by item. */
 export async function* queryAll(table: Table, call: Call, query: Query): AsyncGenerator<Item> {
   let after = query.after;
@@ -158,6 +169,11 @@ export interface BlobPage {
   readonly next?: string;
 }
 export type BlobCondition = 'absent' | { readonly unchanged: string };
+/** The headers that a signed GET answers with. */
+export interface ShownAs {
+  readonly contentType: string;
+  readonly contentDisposition: string;
+}
 
 /**
  * Bytes by path: S3, or a folder. A path is `/`-separated segments that passed `kernel/path.ts`; adapters check it
@@ -187,7 +203,18 @@ export interface Blobs {
   /** Idempotent. */
   remove(call: Call, path: string): Promise<void>;
   /** A URL that lets its holder do this one thing for at most 15 minutes. PUT makes a new blob only. */
-  sign(call: Call, path: string, method: 'GET' | 'PUT', expiresSeconds: number): Promise<string>;
+  sign(
+    call: Call,
+    path: string,
+    method: 'GET' | 'PUT',
+    expiresSeconds: number,
+    shown?: ShownAs,
+  ): Promise<string>;
+  /**
+   * Set where a gateway before us passes on no larger answer, in bytes, and clients reach the store themselves:
+   * downloads are then redirected to what `sign` gives.
+   */
+  readonly largestAnswerBytes?: number;
   /** Multipart: parts 1 to 10,000 of 5 MB or more, but the last. */
   startUpload(call: Call, path: string): Promise<string>;
   signPart(call: Call, path: string, upload: string, part: number): Promise<string>;

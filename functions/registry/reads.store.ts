@@ -1,9 +1,7 @@
 import type { Call } from '../kernel/call.ts';
-import { type Item, type Key, queryAll, type Table } from '../platform/ports.ts';
+import { getAll, type Key, queryAll, type Table } from '../platform/ports.ts';
 import type { ModelVersion, RegisteredModel, Tags } from './model.ts';
 import { idOf, keys, readModel, readVersion } from './records.ts';
-
-const KEYS_AT_ONCE = 1_000;
 
 /** What the registry's store reads; lists come as they are found, a page at a time. */
 export function registryReads(table: Table) {
@@ -95,13 +93,6 @@ export function registryReads(table: Table) {
       return filled.map(({ row, tags }) => ({ ...row, version: { ...row.version, tags } }));
     },
   };
-}
-
-async function getAll(table: Table, call: Call, wanted: readonly Key[]): Promise<Item[]> {
-  const items: Item[] = [];
-  for (let i = 0; i < wanted.length; i += KEYS_AT_ONCE)
-    items.push(...(await table.getMany(call, wanted.slice(i, i + KEYS_AT_ONCE))));
-  return items;
 }
 
 /** Puts the long values in. A tag that went in between is left out. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Call } from '../kernel/call.ts';
-import type { Item, Key, Platform, Write } from '../platform/ports.ts';
+import { getAll, type Item, type Key, type Platform, type Write } from '../platform/ports.ts';
 import type { Dataset, ExperimentId } from './model.ts';
-import { BLOCK_BYTES, getAll, wholeOf } from './reading.ts';
+import { BLOCK_BYTES, wholeOf } from './reading.ts';
 
 const keys = {
   dataset: (exp: ExperimentId, name: string, digest: string): Key => ({

@@ -3,6 +3,7 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import {
+  getAll,
   type Item,
   type Key,
   type Platform,
@@ -206,11 +207,8 @@ export function experimentStore(
         const made = await makeDefault(call);
         if (made) found.push(made);
       }
-      for (let at = 0; at < ids.length; at += 1000) {
-        const wanted = ids.slice(at, at + 1000).map(keys.experiment);
-        found.push(...(await table.getMany(call, wanted)).map(decodeExperiment));
-      }
-      return found;
+      const kept = await getAll(table, call, ids.map(keys.experiment));
+      return [...found, ...kept.map(decodeExperiment)];
     },
   };
 }

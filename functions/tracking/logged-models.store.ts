@@ -2,7 +2,14 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
-import { type Item, type Key, queryAll, type Table, type Write } from '../platform/ports.ts';
+import {
+  getAll,
+  type Item,
+  type Key,
+  queryAll,
+  type Table,
+  type Write,
+} from '../platform/ports.ts';
 import { type Settle, settler } from '../platform/settle.ts';
 import {
   type LoggedModel,
@@ -24,7 +31,6 @@ const keys = {
   ofExperiment: (experimentId: string, id = ''): Key => ({ pk: `LMX#${experimentId}`, sk: id }),
   ofRun: (runId: string, id = ''): Key => ({ pk: `LMR#${runId}`, sk: id }),
 };
-const KEYS_AT_ONCE = 1_000;
 
 export type LoggedModelStore = ReturnType<typeof loggedModelStore>;
 
@@ -142,13 +148,6 @@ export function loggedModelStore(table: Table, world: World) {
 
 export const absent = (id: string) =>
   new Problem('missing', `Logged model with ID '${id}' not found.`, { field: 'model_id' });
-
-async function getAll(table: Table, call: Call, wanted: readonly Key[]): Promise<Item[]> {
-  const items: Item[] = [];
-  for (let i = 0; i < wanted.length; i += KEYS_AT_ONCE)
-    items.push(...(await table.getMany(call, wanted.slice(i, i + KEYS_AT_ONCE))));
-  return items;
-}
 
 function writeDocument(model: LoggedModel, rev: number): Item {
   const { tags, params, id, ...plain } = model;

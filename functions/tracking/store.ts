@@ -4,6 +4,7 @@ import type { Event } from '../kernel/event.ts';
 import { newUlid } from '../kernel/world.ts';
 import {
   type Found,
+  getAll,
   type Item,
   type Key,
   type Platform,
@@ -27,7 +28,7 @@ import {
 } from './document.ts';
 import { decodeExperiment, experimentKey } from './experiments.store.ts';
 import type { Experiment, ExperimentId, Lifecycle, Metric, RunId } from './model.ts';
-import { BLOCK_BYTES, getAll, wholeOf } from './reading.ts';
+import { BLOCK_BYTES, wholeOf } from './reading.ts';
 
 /**
  * Runs, as docs/decisions/001-tracking-layout.md lays them out:
