@@ -5,7 +5,7 @@ import { Problem } from '../kernel/problem.ts';
 import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
-import { datasetStore } from './datasets.store.ts';
+import { type DatasetPut, datasetStore } from './datasets.store.ts';
 import {
   addInput,
   addModelInput,
@@ -66,6 +66,8 @@ export type ModelWrites = (call: Call, runId: RunId, points: readonly Metric[]) 
 export type ExperimentOf = (call: Call, id: ExperimentId) => Promise<Experiment>;
 
 const MAX_SUMMARIES = 1000;
+/** What `Table.commit` takes. */
+const MAX_WRITES = 97;
 /** Of the names of params and tags, this much goes into the log entry. */
 const AUDITED_NAMES = 500;
 
@@ -245,7 +247,10 @@ export function runsService(
     logParam: (call: Call, runId: RunId, param: Param) =>
       logBatch(call, { runId, params: [param] }, 'single'),
 
-    /** Datasets that the run read, and logged models. A dataset again keeps its first tags. */
+    /**
+     * Datasets that the run read, and logged models: all of it or nothing. A dataset again keeps its first tags.
+     * Throws `missing`, `precondition`, and `invalid` for more datasets than one commit takes.
+     */
     async logInputs(
       call: Call,
       runId: RunId,
@@ -253,20 +258,24 @@ export function runsService(
       modelIds: readonly string[] = [],
     ): Promise<void> {
       checkDatasets(datasets);
-      const standing = await store.readStanding(call, runId);
-      checkActive(runId, standing);
-      const kept = datasets.map(({ dataset, tags }) => ({
+      const uses = datasets.map(({ dataset, tags }) => ({
         dataset,
         context: tags.find(({ key }) => key === DATASET_CONTEXT_TAG)?.value ?? '',
       }));
-      await datasetRows.keepDatasets(call, standing.head.experimentId, kept);
-      await edit(call, runId, (document) => {
+      let rows: DatasetPut[] = [];
+      await edit(call, runId, async (document) => {
         for (const { dataset, tags } of datasets)
           addInput(document, { name: dataset.name, digest: dataset.digest, tags });
         for (const modelId of modelIds) addModelInput(document, modelId);
         const names = datasets.map(({ dataset }) => dataset.name).slice(0, 20);
-        return { event: told(runId, 'read', { datasets: names, models: modelIds.slice(0, 20) }) };
+        const { experimentId } = document.attributes;
+        const [, ...more] = document.parts;
+        const room = MAX_WRITES - 1 - more.filter(({ dirty }) => dirty).length;
+        rows = await datasetRows.datasetWrites(call, experimentId, uses, room);
+        const data = { datasets: names, models: modelIds.slice(0, 20) };
+        return { writes: rows, event: told(runId, 'read', data) };
       });
+      datasetRows.remember(call, rows);
     },
 
     /** Logged models that the run made. */

@@ -59,6 +59,25 @@ test('get_run: document and log at once, folded or not', async () => {
   }
 });
 
+test('get_run with datasets asks for each dataset of the experiment once, not once a run', async () => {
+  const app = openTracking();
+  const dataset = { name: 'n', digest: 'd', source_type: 's', source: '{}' };
+  for (let run = 0; run < 3; run++) {
+    const run_id = await newRun(app);
+    const logging = () => app.post('runs/log-inputs', { run_id, datasets: [{ dataset }] });
+    expect(await cost(app, logging)).toEqual({
+      ...none,
+      getMany: run === 0 ? 2 : 1,
+      commit: 1,
+    });
+    expect(await cost(app, () => app.get('runs/get', { run_id }))).toEqual({
+      ...none,
+      getMany: 1,
+      query: 1,
+    });
+  }
+});
+
 test('create: the experiment and one commit; update: one read, one commit', async () => {
   const app = openTracking();
   const run_id = await newRun(app);
