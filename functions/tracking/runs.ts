@@ -6,18 +6,10 @@ import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import { type DatasetPut, datasetStore } from './datasets.store.ts';
-import {
-  addInput,
-  addModelInput,
-  addOutput,
-  type RunDocument,
-  removeText,
-  setText,
-  textOf,
-} from './document.ts';
+import { addInput, addModelInput, addOutput, type RunDocument, removeText } from './document.ts';
 import { notActive } from './experiments.ts';
 import { metricHistory } from './history.ts';
-import { checkBatch, checkDatasets, checkMetric, checkTag, pythonText } from './limits.ts';
+import { checkBatch, checkDatasets, checkMetric, checkTag } from './limits.ts';
 import {
   type Batch,
   cut,
@@ -26,7 +18,6 @@ import {
   type DatasetSummary,
   type Experiment,
   type ExperimentId,
-  LIMITS,
   type Lifecycle,
   type Long,
   type Metric,
@@ -39,6 +30,15 @@ import {
   type Tag,
 } from './model.ts';
 import { randomName } from './names.ts';
+import {
+  addToHistory,
+  chosenName,
+  MODEL_HISTORY_TAG,
+  readModel,
+  setParams,
+  setTags,
+  type Wording,
+} from './run-edits.ts';
 import { candidateOf, completeRuns, type RunSearch, searchRuns } from './search.ts';
 import { type Edit, type Standing, trackingStore } from './store.ts';
 
@@ -155,7 +155,7 @@ export function runsService(
       });
       const experiment = await experimentOf(call, asked.experimentId);
       if (experiment.lifecycle !== 'active') throw notActive(experiment);
-      const name = chosenName(asked, tags) ?? randomName(world);
+      const name = chosenName(asked.runName, tags) ?? randomName(world);
       const runId = asked.runId ?? (newHexId(world) as RunId);
       const attributes = {
         experimentId: experiment.id,
@@ -233,12 +233,7 @@ export function runsService(
     async noteModel(call: Call, runId: RunId, modelJson: string): Promise<void> {
       const model = readModel(modelJson);
       await edit(call, runId, (document) => {
-        const before = textOf(document, 'tags', MODEL_HISTORY_TAG);
-        const models: unknown[] = [...(before ? JSON.parse(before) : []), model];
-        // The oldest go first: the tag has an end.
-        while (models.length > 1 && JSON.stringify(models).length > LIMITS.tagLength)
-          models.shift();
-        setTags(document, [{ key: MODEL_HISTORY_TAG, value: JSON.stringify(models) }]);
+        addToHistory(document, model);
         return { event: told(runId, 'tagged', { key: MODEL_HISTORY_TAG }) };
       });
     },
@@ -319,11 +314,6 @@ export function runsService(
   };
 }
 
-const MODEL_HISTORY_TAG = 'mlflow.log-model.history';
-const MODEL_FIELDS = ['artifact_path', 'flavors', 'utc_time_created', 'run_id'];
-
-type Wording = 'single' | 'batch';
-
 const told = (runId: RunId, verb: string, data: object): Event => ({
   type: `tracking.run.${verb}`,
   subject: `runs/${runId}`,
@@ -350,93 +340,6 @@ function checkActive(runId: RunId, standing: Standing | undefined): asserts stan
       `The run ${runId} must be in the 'active' state. Current state is ${lifecycle}.`,
       { field: 'run_id' },
     );
-}
-
-/** The field or the tag, which must agree where both are given. Undefined if neither says anything. */
-function chosenName({ runName }: NewRun, tags: readonly Tag[]): string | undefined {
-  const tag = tags.findLast(({ key }) => key === RUN_NAME_TAG)?.value;
-  if (runName && tag !== undefined && tag !== runName)
-    throw new Problem(
-      'invalid',
-      `Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='${runName}', mlflow.runName='${tag}').`,
-      { field: 'run_name' },
-    );
-  return runName || tag || undefined;
-}
-
-/** The names of the tags that changed. The tag mlflow.runName and the run's name are one thing. */
-function setTags(document: RunDocument, tags: readonly Tag[]): string[] {
-  const changed: string[] = [];
-  for (const { key, value } of tags) {
-    const kept = cut(value, LIMITS.tagLength);
-    if (key === RUN_NAME_TAG) document.attributes = { ...document.attributes, name: kept };
-    if (textOf(document, 'tags', key) === kept) continue;
-    setText(document, 'tags', { key, value: kept });
-    changed.push(key);
-  }
-  return changed;
-}
-
-/** The names of the new params. Throws `invalid` where one stands with another value. */
-function setParams(
-  document: RunDocument,
-  runId: RunId,
-  params: readonly Param[],
-  wording: Wording,
-): string[] {
-  const fresh: Param[] = [];
-  const clashes: { key: string; old: string; value: string }[] = [];
-  for (const { key, value } of params) {
-    const kept = cut(value, LIMITS.paramLength);
-    const old = textOf(document, 'params', key);
-    if (old === undefined) fresh.push({ key, value: kept });
-    else if (old !== kept) clashes.push({ key, old, value: kept });
-  }
-  const [clash] = clashes;
-  if (clash)
-    throw new Problem(
-      'invalid',
-      wording === 'single'
-        ? `Changing param values is not allowed. Param with key=${pythonText(clash.key)} was already logged with value=${pythonText(clash.old)} for run ID='${runId}'. Attempted logging new value ${pythonText(clash.value)}.`
-        : `Changing param values is not allowed. Params were already logged=${clashList(clashes)} for run ID='${runId}'.`,
-      { field: wording === 'single' ? 'value' : 'params' },
-    );
-  for (const param of fresh) setText(document, 'params', param);
-  return fresh.map(({ key }) => key);
-}
-
-const clashList = (clashes: readonly { key: string; old: string; value: string }[]) =>
-  `[${clashes
-    .map(
-      ({ key, old, value }) =>
-        `{'key': ${pythonText(key)}, 'old_value': ${pythonText(old)}, 'new_value': ${pythonText(value)}}`,
-    )
-    .join(', ')}]`;
-
-function readModel(text: string): unknown {
-  const refuse = (why: string) => new Problem('invalid', why, { field: 'model_json' });
-  let model: unknown;
-  try {
-    model = JSON.parse(text);
-  } catch (cause) {
-    throw new Problem(
-      'invalid',
-      `Malformed model info. \n ${text.slice(0, 200)} \n is not valid JSON`,
-      {
-        field: 'model_json',
-        cause,
-      },
-    );
-  }
-  const fields = typeof model === 'object' && model !== null ? model : {};
-  const missing = MODEL_FIELDS.filter((name) => !Object.hasOwn(fields, name));
-  if (missing.length)
-    throw refuse(`Model json is missing mandatory fields: [${missing.map(pythonText).join(', ')}]`);
-  if (JSON.stringify([model]).length > LIMITS.tagLength)
-    throw refuse(
-      `The model's description exceeds the maximum length of ${LIMITS.tagLength} characters`,
-    );
-  return model;
 }
 
 async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {

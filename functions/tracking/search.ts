@@ -4,6 +4,7 @@ import type { Item } from '../platform/ports.ts';
 import type { DatasetStore } from './datasets.store.ts';
 import { joined, latestValue, type ReadDocument, sameItems } from './document.ts';
 import { afterPosition, type Candidate, pageOf, readRunQuery } from './filter.ts';
+import type { Placed } from './log.store.ts';
 import {
   type Dataset,
   type Experiment,
@@ -15,7 +16,7 @@ import {
   type RunId,
   type View,
 } from './model.ts';
-import type { Placed, TrackingStore } from './store.ts';
+import type { TrackingStore } from './store.ts';
 
 export interface RunSearch {
   readonly experimentIds: readonly ExperimentId[];
