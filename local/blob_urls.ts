@@ -3,6 +3,7 @@ import { type Call, systemCall } from '../functions/kernel/call.ts';
 import { WorkspaceId } from '../functions/kernel/ids.ts';
 import { asProblem, Problem } from '../functions/kernel/problem.ts';
 import type { World } from '../functions/kernel/world.ts';
+import type { ShownAs } from '../functions/platform/ports.ts';
 import type { LocalBlobs } from './blobs.ts';
 
 /** What one URL allows. */
@@ -12,6 +13,7 @@ interface Grant {
   readonly method: 'GET' | 'PUT';
   readonly upload?: string;
   readonly part?: number;
+  readonly shown?: ShownAs;
 }
 
 export interface BlobUrls {
@@ -35,6 +37,8 @@ export function blobUrls(options: { secret: Uint8Array; url: string; world: Worl
           grant.method,
           grant.upload ?? '',
           grant.part ?? 0,
+          grant.shown?.contentType ?? '',
+          grant.shown?.contentDisposition ?? '',
           expires,
         ]),
       )
@@ -50,6 +54,10 @@ export function blobUrls(options: { secret: Uint8Array; url: string; world: Worl
       url.searchParams.set('expires', expires);
       if (grant.upload !== undefined) url.searchParams.set('upload', grant.upload);
       if (grant.part !== undefined) url.searchParams.set('part', String(grant.part));
+      if (grant.shown) {
+        url.searchParams.set('type', grant.shown.contentType);
+        url.searchParams.set('disposition', grant.shown.contentDisposition);
+      }
       url.searchParams.set('signature', signature(grant, expires).toString('base64url'));
       return url.href;
     },
@@ -60,6 +68,7 @@ export function blobUrls(options: { secret: Uint8Array; url: string; world: Worl
       const query = url.searchParams;
       const upload = query.get('upload');
       const part = query.get('part');
+      const [contentType, contentDisposition] = [query.get('type'), query.get('disposition')];
       const method = query.get('method');
       if (method !== 'GET' && method !== 'PUT') throw refused();
       const grant: Grant = {
@@ -68,6 +77,9 @@ export function blobUrls(options: { secret: Uint8Array; url: string; world: Worl
         method,
         ...(upload === null ? {} : { upload }),
         ...(part === null ? {} : { part: Number(part) }),
+        ...(contentType === null || contentDisposition === null
+          ? {}
+          : { shown: { contentType, contentDisposition } }),
       };
       const expires = query.get('expires') ?? '';
       const given = Buffer.from(query.get('signature') ?? '', 'base64url');
@@ -140,8 +152,9 @@ async function download(
   const range = rangeOf(request.headers.get('range'), head.sizeBytes);
   const last = Math.min(range?.last ?? head.sizeBytes - 1, head.sizeBytes - 1);
   const headers = new Headers({
-    'Content-Type': 'application/octet-stream',
-    'Content-Disposition': 'attachment',
+    'Content-Type': grant.shown?.contentType ?? 'application/octet-stream',
+    'Content-Disposition': grant.shown?.contentDisposition ?? 'attachment',
+    'X-Content-Type-Options': 'nosniff',
     'Content-Length': String(range ? last - range.first + 1 : head.sizeBytes),
     'Accept-Ranges': 'bytes',
     'Last-Modified': new Date(head.modifiedAt).toUTCString(),

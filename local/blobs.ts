@@ -290,9 +290,10 @@ export function openBlobs(options: LocalBlobsOptions): LocalBlobs {
       }
     },
 
-    async sign(call, path, method, expiresSeconds) {
+    async sign(call, path, method, expiresSeconds, shown) {
       split(call, path);
-      return urls.sign({ workspace: call.workspace, path, method }, expiresSeconds);
+      const grant = { workspace: call.workspace, path, method, ...(shown ? { shown } : {}) };
+      return urls.sign(grant, expiresSeconds);
     },
 
     async startUpload(call, path) {

@@ -19,7 +19,11 @@ export const ARTIFACT_LIMITS = {
   /** The largest body where nothing else limits it: one S3 put. */
   bodyBytes: 5_000_000_000,
   parts: 10_000,
+  /** Where the answer, with a URL of up to 2,000 characters a part, must pass a gateway. */
+  partsBehindGateway: 2_000,
   urlSeconds: 900,
+  /** Time to follow a redirect; a transfer that has begun goes on. */
+  redirectSeconds: 300,
 } as const;
 
 const SCHEME = /^mlflow-artifacts:\/(?:\/\/)?(?!\/)/;

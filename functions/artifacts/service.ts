@@ -4,7 +4,7 @@ import { Problem } from '../kernel/problem.ts';
 import type { Incoming } from '../kernel/route.ts';
 import type { Blob, BlobHead, Blobs } from '../platform/ports.ts';
 import { ARTIFACT_LIMITS, type Entry, join, proxiedPath } from './model.ts';
-import { answerBlob } from './send.ts';
+import { answerBlob, shownAs } from './send.ts';
 
 /**
  * Files by URI. `mlflow-artifacts:/<x>` is the blob `artifacts/<x>` of the caller's workspace, whose bytes come through
@@ -135,9 +135,16 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
       return answer;
     },
 
-    /** One URL a part, which anybody who holds it may put to for 15 minutes. */
+    /** One URL a part, which anybody who holds it may put to for 15 minutes. Throws `invalid` for too many. */
     async startUpload(call: Call, uri: string, parts: number) {
       const path = mustBeAt(call, uri);
+      const most = ARTIFACT_LIMITS.partsBehindGateway;
+      if (blobs.largestAnswerBytes !== undefined && parts > most)
+        throw new Problem(
+          'invalid',
+          `Invalid value for 'num_parts': at most ${most} here; raise MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE.`,
+          { field: 'num_parts' },
+        );
       const upload = await blobs.startUpload(call, path);
       const urls: string[] = [];
       for (let part = 1; part <= parts; part++)
@@ -160,7 +167,7 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
       const path = mustBeAt(call, uri);
       const head = await blobs.head(call, path);
       if (!head) throw gone(uri);
-      const url = await blobs.sign(call, path, 'GET', ARTIFACT_LIMITS.urlSeconds);
+      const url = await blobs.sign(call, path, 'GET', ARTIFACT_LIMITS.urlSeconds, shownAs(path));
       return { url, sizeBytes: head.sizeBytes };
     },
   };

@@ -33,13 +33,24 @@ export interface Ask {
 export type House = ReturnType<typeof openHouse>;
 
 /** Artifacts, tracking and registry behind the real hallway, on the embedded table and a folder. */
-export function openHouse(options: { artifacts?: 'proxy' | 'direct'; bodyBytes?: number } = {}) {
+export function openHouse(
+  options: {
+    artifacts?: 'proxy' | 'direct';
+    bodyBytes?: number;
+    /** As behind a gateway, whose answers are no larger. */
+    largestAnswerBytes?: number;
+  } = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), 'stillflow-house-'));
   const world = testWorld(11);
   const secret = new Uint8Array(32).fill(7);
   const url = 'http://localhost';
   const table = openTable({ folder: join(folder, 'table'), world, noSync: true });
-  const blobs = openBlobs({ folder: join(folder, 'blobs'), world, secret, url });
+  const { largestAnswerBytes } = options;
+  const blobs = {
+    ...openBlobs({ folder: join(folder, 'blobs'), world, secret, url }),
+    ...(largestAnswerBytes === undefined ? {} : { largestAnswerBytes }),
+  };
   const platform = { table, blobs, world, secret, artifacts: options.artifacts ?? 'proxy' };
   const rootOf = (call: ReturnType<typeof testCall>, runId: string) =>
     tracking.service.artifactUri(call, runId as RunId);

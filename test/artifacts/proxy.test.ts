@@ -323,3 +323,77 @@ describe('multipart', () => {
     expect((await house.ask('GET', '/api/2.0/mlflow-artifacts/presigned/d/g')).status).toBe(404);
   });
 });
+
+describe('behind a gateway whose answers are small', () => {
+  const gateway = { largestAnswerBytes: 10 };
+
+  test('every download of a file answers 307 to the store, which shows it as we would', async () => {
+    const house = openHouse(gateway);
+    const run = await house.run();
+    const raw = '<script>alert(1)</script>';
+    await house.ask('PUT', `${FILES}/0/${run.id}/artifacts/page.html`, { raw });
+    await house.ask('PUT', '/api/data/page.html', { raw });
+    for (const path of [
+      `${FILES}/0/${run.id}/artifacts/page.html`,
+      `/get-artifact?run_uuid=${run.id}&path=page.html`,
+      '/api/data/page.html',
+    ]) {
+      const answer = await house.ask('GET', path, { headers: { range: 'bytes=1-6' } });
+      expect([path, answer.status, answer.text]).toEqual([path, 307, '']);
+      expect(answer.headers.get('cache-control')).toBe('no-store');
+      const url = answer.headers.get('location') ?? '';
+      // The client asks there again with the Range that it asked us with.
+      const got = await house.blobs.serve(new Request(url, { headers: { range: 'bytes=1-6' } }));
+      expect([got?.status, await got?.text()]).toEqual([206, 'script']);
+      expect(got?.headers.get('content-type')).toBe('text/plain; charset=utf-8');
+      expect(got?.headers.get('content-disposition')).toMatch(/^attachment; filename="page.html"/);
+      house.world.pass(299_000);
+      expect((await house.blobs.serve(new Request(url)))?.status).toBe(200);
+      house.world.pass(2_000);
+      expect((await house.blobs.serve(new Request(url)))?.status).toBe(403);
+    }
+  });
+
+  test('what needs no body is answered here', async () => {
+    const house = openHouse(gateway);
+    await house.ask('PUT', `${FILES}/d/f`, { raw: 'x'.repeat(20) });
+    const head = await house.ask('HEAD', `${FILES}/d/f`);
+    expect([head.status, head.headers.get('content-length')]).toEqual([200, '20']);
+    const known = { 'if-none-match': head.headers.get('etag') ?? '' };
+    expect((await house.ask('GET', `${FILES}/d/f`, { headers: known })).status).toBe(304);
+    expect((await house.ask('GET', `${FILES}/d/g`)).status).toBe(404);
+    const foreign = await house.ask('GET', `${FILES}/d/f`, { who: 'tenant01' });
+    expect([foreign.status, foreign.headers.get('location')]).toEqual([404, null]);
+  });
+
+  test('who signs for AWS would take x-amz- headers along, and gets the bytes from us', async () => {
+    const house = openHouse(gateway);
+    await house.ask('PUT', `${FILES}/d/f`, { raw: '0123456789' });
+    await house.ask('PUT', `${FILES}/d/large`, { raw: '0123456789a' });
+    const get = (path: string, headers = {}) =>
+      house.ask('GET', `${FILES}/${path}`, {
+        headers: { 'x-amz-date': '20261124T0Z', ...headers },
+      });
+    const small = await get('d/f');
+    expect([small.status, small.text]).toEqual([200, '0123456789']);
+    const large = await get('d/large');
+    expect([large.status, large.body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
+    expect(large.body.message).toContain('presigned');
+    const part = await get('d/large', { range: 'bytes=9-' });
+    expect([part.status, part.text]).toEqual([206, '9a']);
+  });
+
+  test('no upload has more parts than URLs fit an answer', async () => {
+    const house = openHouse(gateway);
+    const create = (num_parts: number) =>
+      house.ask('POST', '/api/2.0/mlflow-artifacts/mpu/create/0/r', {
+        body: { path: 'f', num_parts },
+      });
+    expect((await create(2_000)).body.credentials).toHaveLength(2_000);
+    const refused = await create(2_001);
+    expect([refused.status, refused.body.message]).toEqual([
+      400,
+      expect.stringContaining('MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE'),
+    ]);
+  });
+});

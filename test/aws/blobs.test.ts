@@ -42,5 +42,7 @@ blobsContract({
   runs,
   skip: {
     'a signed URL reads one blob, whole or in a range': 'moto checks no signature: it answers 200',
+    'a signed URL answers with the headers that it was signed for, and no others':
+      'moto checks no signature: it answers 200',
   },
 });

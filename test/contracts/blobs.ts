@@ -239,6 +239,23 @@ export function blobsContract({ on, open, runs, skip = {} }: BlobsSuite) {
       expect((await under.fetch(other)).status).toBe(403);
     });
 
+    one('a signed URL answers with the headers that it was signed for, and no others', async () => {
+      const call = fresh();
+      await blobs.put(call, 'dir/page.html', text('<script>'));
+      const shown = {
+        contentType: 'text/plain; charset=utf-8',
+        contentDisposition: `attachment; filename="a b.html"; filename*=UTF-8''a%20b.html`,
+      };
+      const url = await blobs.sign(call, 'dir/page.html', 'GET', 60, shown);
+      const answer = await under.fetch(url);
+      expect([answer.status, await answer.text()]).toEqual([200, '<script>']);
+      expect(answer.headers.get('content-type')).toBe(shown.contentType);
+      expect(answer.headers.get('content-disposition')).toBe(shown.contentDisposition);
+      const inline = url.replaceAll('attachment', 'inline');
+      expect(inline).not.toBe(url);
+      expect((await under.fetch(inline)).status).toBe(403);
+    });
+
     one('a signed URL writes one new blob and no second', async () => {
       const call = fresh();
       const url = await blobs.sign(call, 'up/load', 'PUT', 60);

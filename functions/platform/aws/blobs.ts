@@ -207,11 +207,17 @@ export function s3Blobs({ client, bucket }: S3BlobsOptions): Blobs {
       await client.send(new DeleteObjectCommand(at(call, path))).catch(unlessMissing);
     },
 
-    async sign(call, path, method, expiresSeconds) {
+    async sign(call, path, method, expiresSeconds, shown) {
       const object = at(call, path);
       const command =
         method === 'GET'
-          ? new GetObjectCommand(object)
+          ? new GetObjectCommand({
+              ...object,
+              ...(shown && {
+                ResponseContentType: shown.contentType,
+                ResponseContentDisposition: shown.contentDisposition,
+              }),
+            })
           : new PutObjectCommand({ ...object, IfNoneMatch: '*' });
       return (await signing())(command, expiresSeconds);
     },
