@@ -16,7 +16,11 @@ const [, , step, folder = '.'] = process.argv;
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 await build({
-  entryPoints: [join(root, 'bin/stillflow.ts')],
+  entryPoints: {
+    stillflow: join(root, 'bin/stillflow.ts'),
+    // A thread starts from a file of its own.
+    document_worker: join(root, 'local/document_worker.ts'),
+  },
   outdir: join(root, 'dist'),
   bundle: true,
   splitting: true,

@@ -94,7 +94,7 @@ export function servingOver(platform: Platform, { artifacts }: Ground, registry:
 }
 
 /** What of the pipelines room differs between the worlds. */
-export type Steps = Pick<PipelinesParts, 'runsImage' | 'stepTokens' | 'log'>;
+export type Steps = Pick<PipelinesParts, 'runsImage' | 'stepTokens' | 'readDocument' | 'log'>;
 
 export function pipelinesOver(platform: Platform, { tracking }: Ground, steps: Steps) {
   return pipelinesRoom(platform, { tracking: tracking.service, ...steps });

@@ -11,6 +11,7 @@ import type { CommandFor } from './endpoint_copy.ts';
 import type { Interpreter } from './job_env.ts';
 import { readPid, readRecord, writeRecord } from './job_folder.ts';
 import { readLines } from './job_metrics.ts';
+import { limiter } from './limiter.ts';
 import { isAlive, passedOn, signalGroup } from './processes.ts';
 
 export interface LocalEndpointsOptions {
@@ -202,21 +203,4 @@ async function readStarts(
     if (lines.length >= 1000) break;
   }
   return { lines, next: `${start}:${offset}` };
-}
-
-/** Lets `atOnce` run; the others wait their turn. */
-function limiter(atOnce: number) {
-  let running = 0;
-  const waiting: (() => void)[] = [];
-  return async <T>(act: () => Promise<T>): Promise<T> => {
-    if (running >= atOnce) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running += 1;
-    try {
-      return await act();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running -= 1;
-    }
-  };
 }

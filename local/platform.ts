@@ -13,6 +13,7 @@ import type { Integration } from './asl/engine.ts';
 import { MachineError } from './asl/errors.ts';
 import { type LocalBlobs, openBlobs } from './blobs.ts';
 import { type LocalBus, openBus } from './bus.ts';
+import { backgroundReader } from './documents.ts';
 import { type LocalEndpoints, localEndpoints, pythonServer } from './endpoints.ts';
 import { type LocalJobs, localJobs } from './jobs.ts';
 import { type LocalMachines, localMachines } from './machines.ts';
@@ -37,7 +38,7 @@ export interface LocalPlatform extends Platform {
   readonly machines: LocalMachines;
   readonly jobs: LocalJobs;
   readonly endpoints: LocalEndpoints;
-  readonly steps: Pick<Steps, 'runsImage'>;
+  readonly steps: Pick<Steps, 'runsImage' | 'readDocument'>;
   /** Begins to deliver events, carries on open executions and starts the clock. Once. */
   run(app: BuiltApp): Promise<LocalBus>;
   /** Lets go of everything; jobs run on and are adopted by the next server. */
@@ -106,7 +107,10 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
     secret,
     url,
     artifacts: 'proxy',
-    steps: { runsImage: (image, command) => jobs.runs(image, command) },
+    steps: {
+      runsImage: (image, command) => jobs.runs(image, command),
+      readDocument: backgroundReader(),
+    },
 
     async run(app) {
       const missing = app.folders.filter(({ prefix }) => !FEEDS.some((feed) => feed === prefix));

@@ -3,7 +3,7 @@ import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { type Entry, fromBuffer, type ZipFile } from 'yauzl';
 import { Problem } from '../kernel/problem.ts';
-import { MAX_TEXT_BYTES } from './document.ts';
+import { MAX_TEXT_BYTES, tooManyBytes } from './document.ts';
 
 const MAX_ENTRIES = 1000;
 const MAX_UNPACKED_BYTES = 64 * 2 ** 20;
@@ -11,11 +11,6 @@ const WANTED = 'pipeline.yaml';
 
 const refuse = (why: string, cause?: unknown) =>
   new Problem('invalid', `Invalid pipeline package: ${why}`, { field: 'uploadfile', cause });
-const tooLarge = () =>
-  new Problem(
-    'too_large',
-    `The pipeline spec in the package is larger than ${MAX_TEXT_BYTES} bytes.`,
-  );
 
 /**
  * The text of a pipeline's file: a zip (`PK`), a gzipped tar (1F 8B), else the text itself. Of an archive
@@ -48,7 +43,7 @@ async function fromTar(bytes: Uint8Array): Promise<Uint8Array> {
     for await (const entry of counted.pipe(files)) {
       entries += 1;
       if (entries > MAX_ENTRIES) throw refuse(`it holds more than ${MAX_ENTRIES} files.`);
-      if ((entry.header.size ?? 0) > MAX_UNPACKED_BYTES) throw tooLarge();
+      if ((entry.header.size ?? 0) > MAX_UNPACKED_BYTES) throw tooManyBytes();
       const isFile = entry.header.type === 'file' && !isHidden(entry.header.name);
       const wanted = isFile && baseName(entry.header.name) === WANTED;
       if (wanted || (isFile && !first)) {
@@ -72,7 +67,7 @@ async function* atMost(most: number, bytes: AsyncIterable<Uint8Array>) {
   let size = 0;
   for await (const chunk of bytes) {
     size += chunk.length;
-    if (size > most) throw tooLarge();
+    if (size > most) throw tooManyBytes();
     yield chunk;
   }
 }
@@ -88,7 +83,7 @@ async function fromZip(bytes: Uint8Array): Promise<Uint8Array> {
     );
     const chosen = files.find(({ fileName }) => baseName(fileName) === WANTED) ?? files[0];
     if (!chosen) throw refuse('it holds no file.');
-    if (chosen.uncompressedSize > MAX_TEXT_BYTES) throw tooLarge();
+    if (chosen.uncompressedSize > MAX_TEXT_BYTES) throw tooManyBytes();
     const stream = await new Promise<Readable>((resolve, reject) =>
       opened.openReadStream(chosen, (error, found) => (error ? reject(error) : resolve(found))),
     );
@@ -125,7 +120,7 @@ async function collected(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array>
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.length;
-    if (size > MAX_TEXT_BYTES) throw tooLarge();
+    if (size > MAX_TEXT_BYTES) throw tooManyBytes();
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -7,6 +7,7 @@ import type { Room } from '../room.ts';
 import type { TrackingService } from '../tracking/service.ts';
 import type { StepTokens } from '../workspaces/index.ts';
 import { machineRoutes } from './api.ts';
+import { type ReadDocument, readDocument } from './document.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
 import { ExperimentId, RunId, RunState, runOfExecution } from './model.ts';
@@ -30,6 +31,8 @@ export interface PipelinesParts {
   readonly runsImage: RunsImage;
   /** What steps authenticate with against our own address; absent where nobody must. */
   readonly stepTokens?: StepTokens;
+  /** How an upload's text is read: in this very thread if absent, which is then nobody else's. */
+  readonly readDocument?: ReadDocument;
   /** Told what failed after a change stood and is left to a follower. */
   readonly log?: Log;
 }
@@ -37,7 +40,7 @@ export interface PipelinesParts {
 /** Building it touches nothing. */
 export function pipelinesRoom(
   platform: Platform,
-  { tracking, runsImage, stepTokens, log }: PipelinesParts,
+  { tracking, runsImage, stepTokens, readDocument: read, log }: PipelinesParts,
 ): Room & { service: PipelinesService } {
   const store = pipelinesStore(platform);
   const specs = specsOf(platform, store);
@@ -49,7 +52,7 @@ export function pipelinesRoom(
   return {
     service,
     routes: [
-      ...catalogRoutes(service, tokens),
+      ...catalogRoutes(service, tokens, read ?? inThisThread),
       ...runRoutes(service, tokens),
       ...machineRoutes(service),
     ],
@@ -92,6 +95,8 @@ export function pipelinesRoom(
     folders: [],
   };
 }
+
+const inThisThread: ReadDocument = async (text) => readDocument(text);
 
 /** What our own events tell, as far as followers read it. */
 const OfRun = z.object({ id: RunId });

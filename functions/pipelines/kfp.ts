@@ -5,7 +5,7 @@ import { bool } from '../kernel/proto.ts';
 import type { Incoming, Route } from '../kernel/route.ts';
 import { kfpMessage, kfpRoute } from '../protocols/kfp.ts';
 import { specText } from './archive.ts';
-import { type PipelineDocument, readDocument } from './document.ts';
+import type { PipelineDocument, ReadDocument } from './document.ts';
 import {
   ExperimentIn,
   experimentOut,
@@ -45,7 +45,11 @@ const done = () => ({});
 const SPECS_A_PAGE = 20;
 
 /** Experiments, pipelines and versions. Source: kfp.md section 1.2; backend/api/v2beta1/*.proto. */
-export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Route[] {
+export function catalogRoutes(
+  { catalog }: PipelinesService,
+  pages: Pages,
+  read: ReadDocument,
+): Route[] {
   return [
     kfpRoute('GET', `${BASE}/healthz`, 'pipelines:read', {
       input: kfpMessage({}),
@@ -292,7 +296,7 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
         retry: 'natural',
         rawBody: true,
         run: async (call, asked, incoming) => {
-          const { file, document } = await uploaded(incoming);
+          const { file, document } = await uploaded(incoming, read);
           const wanted = { ...named(asked, file, PipelineName), ...sourced(asked.code_source_url) };
           return pipelineOut(await catalog.createPipeline(call, wanted, document));
         },
@@ -306,7 +310,7 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
         rawBody: true,
         run: async (call, asked, incoming) => {
           await catalog.getPipeline(call, asked.pipelineid);
-          const { file, document } = await uploaded(incoming);
+          const { file, document } = await uploaded(incoming, read);
           const wanted = { ...named(asked, file, VersionName), ...sourced(asked.code_source_url) };
           return versionOut(
             await catalog.createVersion(call, asked.pipelineid, wanted, document),
@@ -318,14 +322,17 @@ export function catalogRoutes({ catalog }: PipelinesService, pages: Pages): Rout
   }
 }
 
-async function uploaded(incoming: Incoming): Promise<{ file: string; document: PipelineDocument }> {
+async function uploaded(
+  incoming: Incoming,
+  read: ReadDocument,
+): Promise<{ file: string; document: PipelineDocument }> {
   const { name, bytes } = await formFile(
     incoming.headers.get('content-type'),
     incoming.stream(),
     'uploadfile',
     { fileBytes: LIMITS.uploadBytes, parts: LIMITS.formParts },
   );
-  return { file: name, document: readDocument(await specText(bytes)) };
+  return { file: name, document: await read(await specText(bytes)) };
 }
 
 const sourced = (codeSourceUrl: string | undefined) => (codeSourceUrl ? { codeSourceUrl } : {});

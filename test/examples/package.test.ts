@@ -60,6 +60,15 @@ describe('the packed tarball, installed by somebody else', () => {
     expect(await (await fetch(`${url}/health`)).text()).toBe('OK');
     const page = await fetch(`${url}/`);
     expect(page.headers.get('content-type')).toContain('text/html');
+    // So large that a thread reads it, from a file of its own.
+    const form = new FormData();
+    const spec = readFileSync(join(root, 'test/golden/diamond.yaml'), 'utf8');
+    form.set('uploadfile', new Blob([`${spec}\n${'# \n'.repeat(20_000)}`]), 'large.yaml');
+    const upload = await fetch(`${url}/apis/v2beta1/pipelines/upload`, {
+      method: 'POST',
+      body: form,
+    });
+    expect(await upload.json()).toMatchObject({ name: 'large.yaml' });
     child.kill('SIGTERM');
     expect(await ended).toBe(0);
   });

@@ -1,6 +1,8 @@
 import { createGzip, gzipSync } from 'node:zlib';
+import fc from 'fast-check';
 import { pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { specText } from '../../functions/pipelines/archive.ts';
 import { MAX_TEXT_BYTES, readDocument } from '../../functions/pipelines/document.ts';
@@ -49,7 +51,7 @@ describe('YAML', () => {
       platform: { platforms: {} },
     });
     expect(problem(() => readDocument('a: 1\n---\nb: 2\n---\nc: 3')).message).toContain(
-      'two documents',
+      'more than 2 documents',
     );
   });
 
@@ -59,6 +61,7 @@ describe('YAML', () => {
     const [name, before] = ['abcdefghij'[i], 'abcdefghij'[i - 1]];
     bomb.push(`${name}: &${name} [${Array.from({ length: 9 }, () => `*${before}`).join(',')}]`);
   }
+  const manyKeys = Array.from({ length: 50_000 }, (_, at) => `k${at}: 1\n`).join('');
   test.each<[string, string]>([
     ['an alias bomb', bomb.join('\n')],
     ['a function tag', 'a: !!js/function "function () { return 1 }"'],
@@ -66,12 +69,65 @@ describe('YAML', () => {
     ['a prototype', '__proto__: {polluted: true}'],
     ['deep nesting', `a: ${'['.repeat(10_000)}${']'.repeat(10_000)}`],
     ['a duplicate key', 'a: 1\na: 2'],
+    ['a duplicate key in the middle of many', `${manyKeys}k7: 1`],
+    ['a text that many aliases repeat', `a: &a ${'x'.repeat(2 ** 20)}\nb: [${'*a,'.repeat(40)}]`],
+    ['an alias of what comes later', 'a: *b\nb: &b 1'],
+    ['an alias of what it stands in', 'a: &a [*a]'],
+    ['a field whose name is a list', '? [a]\n: 1'],
+    ['deep nesting, dash by dash', `${'- '.repeat(100_000)}1`],
     ['not a number', 'a: .nan'],
     ['nothing', ''],
     ['broken text', 'a: [1'],
   ])('%s is invalid', (_what, text) => {
     expect(problem(() => readDocument(text)).code).toBe('invalid');
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  });
+
+  // The package's own way from text to values: slower by far for these, and right.
+  test('any values are read as the package itself would read them', () => {
+    const text = fc.oneof(fc.string(), fc.constantFrom('<<', '010', '~', 'a: b', '- x', '*a', "'"));
+    const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        fc.oneof(text, fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean()),
+        fc.constant(null),
+        fc.array(tie('value'), { maxLength: 4 }),
+        fc.dictionary(
+          text.filter((key) => key !== '__proto__'),
+          tie('value'),
+          { maxKeys: 4 },
+        ),
+      ),
+    }));
+    fc.assert(
+      fc.property(value, fc.boolean(), (document, flow) => {
+        const written = stringify(
+          { a: document, b: document, c: [document] },
+          { ...(flow ? { collectionStyle: 'flow' } : {}), aliasDuplicateObjects: true },
+        );
+        const expected = parse(written, { maxAliasCount: -1 });
+        expect(readDocument(`---\n${written}`).pipeline).toEqual(expected);
+      }),
+    );
+  });
+
+  test('an alias stands for the nearest before it', () => {
+    const text = 'a: &x 1\nb: *x\nc: &x {d: 2}\ne: [*x, *x]\n*x : f';
+    expect(problem(() => readDocument(text)).message).toContain('name is no text at line 5');
+    expect(readDocument(text.slice(0, text.lastIndexOf('\n'))).pipeline).toEqual({
+      a: 1,
+      b: 1,
+      c: { d: 2 },
+      e: [{ d: 2 }, { d: 2 }],
+    });
+  });
+
+  test('many tokens are too many, whatever the bytes', () => {
+    const found = problem(() => readDocument(`a: [${'1,'.repeat(400_000)}]`));
+    expect([found.code, found.message]).toEqual([
+      'too_large',
+      'The pipeline spec is too large: it has more than 600000 YAML tokens.',
+    ]);
   });
 
   test('merge keys merge nothing', () => {

@@ -5,6 +5,7 @@ import type { Hono } from 'hono';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
+import type { ReadDocument } from '../../functions/pipelines/document.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { PipelinesService, RunsImage } from '../../functions/pipelines/service.ts';
 import type { Job, JobSpec, Jobs, Platform } from '../../functions/platform/ports.ts';
@@ -85,7 +86,12 @@ const DEADLINE_MS = 15_000;
 /** The room on the local ports, with jobs that replay what `steps` says instead of running anything. */
 export async function pipelineRig(
   steps: Steps = () => ({}),
-  options: { runsImage?: RunsImage; failStarts?: number; tokens?: boolean } = {},
+  options: {
+    runsImage?: RunsImage;
+    failStarts?: number;
+    tokens?: boolean;
+    readDocument?: ReadDocument;
+  } = {},
 ): Promise<PipelineRig> {
   const folder = await mkdtemp(join(tmpdir(), 'stillflow-kfp-'));
   const world = testWorld();
@@ -130,6 +136,7 @@ export async function pipelineRig(
     tracking,
     runsImage: options.runsImage ?? (() => ({ ok: true })),
     log,
+    ...(options.readDocument ? { readDocument: options.readDocument } : {}),
     ...(options.tokens ? { stepTokens: stepTokensOf(platform) } : {}),
   });
   const bus = openBus({ table, world, followers: room.followers, folders: [], log });
