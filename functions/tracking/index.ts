@@ -1,5 +1,6 @@
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
+import { metricRuleRoutes } from './api.ts';
 import { compactor } from './compactor.ts';
 import { buildLoggedModels, type LoggedModels } from './logged-models.build.ts';
 import { runRoutes } from './mlflow.ts';
@@ -33,6 +34,7 @@ export function trackingRoom(
       ...experimentRoutes(service),
       ...runRoutes(service),
       ...metricRoutes(service),
+      ...metricRuleRoutes(service),
       ...models.routes,
     ],
     followers: models.followers,

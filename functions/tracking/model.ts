@@ -116,16 +116,22 @@ export interface DatasetSummary {
 }
 
 /** Tells `tracking.metric-rule.held` once each time the latest value of `metric` comes to hold. */
-export interface MetricRule {
-  /** [a-z0-9-]{1,64}. */
-  readonly id: string;
-  readonly experimentId: ExperimentId;
+export const MetricRule = z.strictObject({
+  experimentId: ExperimentId,
+  /** Of the experiment's own: two experiments may have a rule of one id. */
+  id: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'must be 1 to 64 of a-z, 0-9 and -, the first no dash'),
+  metric: z.string().min(1).max(250),
+  comparison: z.enum(['>', '>=', '<', '<=', '=']),
+  threshold: z.number(),
   /** Only this run; otherwise every run of the experiment. */
-  readonly runId?: RunId;
-  readonly metric: string;
-  readonly comparison: '>' | '>=' | '<' | '<=' | '=';
-  readonly threshold: number;
-}
+  runId: RunId.optional(),
+});
+export type MetricRule = z.infer<typeof MetricRule>;
+/** What names one. */
+export const MetricRuleRef = MetricRule.pick({ experimentId: true, id: true });
+export type MetricRuleRef = z.infer<typeof MetricRuleRef>;
 
 /** Source: mlflow/utils/validation.py. */
 export const LIMITS = {

@@ -306,6 +306,11 @@ export function runsService(
       return found.flat().slice(0, MAX_SUMMARIES);
     },
 
+    /** Undefined for an unknown run. */
+    async experimentOf(call: Call, runId: RunId): Promise<ExperimentId | undefined> {
+      return (await store.readStanding(call, runId))?.head.experimentId;
+    },
+
     /** `<root>/<run>/artifacts`, or undefined for an unknown run. */
     async artifactUri(call: Call, runId: RunId): Promise<string | undefined> {
       const [document] = await store.readDocuments(call, [runId]);

@@ -24,6 +24,10 @@ export function trackingService(
   const tokens = pages(platform.secret);
   const experiments = experimentsService(platform, tokens);
   const runs = runsService(platform, tokens, experiments.get, modelWrites);
+  const ground = {
+    experiment: experiments.get,
+    experimentOfRun: runs.experimentOf,
+  };
   return {
     createExperiment: experiments.create,
     getExperiment: experiments.get,
@@ -53,6 +57,6 @@ export function trackingService(
     wholeHistory: runs.wholeHistory,
     datasetSummaries: runs.datasetSummaries,
     artifactUri: runs.artifactUri,
-    ...rulesService(rules),
+    ...rulesService(rules, ground, tokens, platform.world),
   };
 }

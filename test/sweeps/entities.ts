@@ -79,6 +79,13 @@ export async function plant() {
     tags,
     params: tags,
   });
+  const metricRule = named('loss');
+  for (const id of [metricRule, named('spare')])
+    await made('PUT', `/api/experiments/${experiment}/metric-rules/${id}`, {
+      metric: named('metric'),
+      comparison: '<',
+      threshold: 0,
+    });
   await post('runs/delete', { run_id: deletedRun });
   await post('experiments/delete', { experiment_id: deletedExperiment });
 
@@ -187,6 +194,7 @@ export async function plant() {
     file,
     upload,
     etag,
+    metricRule,
     loggedModel: model.info.model_id as string,
     registered,
     kfpExperiment,

@@ -100,6 +100,26 @@ export const GOOD: Readonly<Record<string, (e: Entities) => Good>> = {
     fields: { experiment_ids: [e.experiment] },
   }),
 
+  'GET /api/experiments/{experimentId}/metric-rules': (e) => ({
+    fields: { experimentId: e.experiment, limit: 5 },
+  }),
+  'PUT /api/experiments/{experimentId}/metric-rules/{id}': (e) => ({
+    fields: {
+      experimentId: e.experiment,
+      id: e.metricRule,
+      metric: 'm',
+      comparison: '>',
+      threshold: 1,
+      runId: e.run,
+    },
+  }),
+  'GET /api/experiments/{experimentId}/metric-rules/{id}': (e) => ({
+    fields: { experimentId: e.experiment, id: e.metricRule },
+  }),
+  'DELETE /api/experiments/{experimentId}/metric-rules/{id}': (e) => ({
+    fields: { experimentId: e.experiment, id: e.metricRule },
+  }),
+
   [`POST ${M}/runs/create`]: (e) => ({
     fields: {
       experiment_id: e.experiment,

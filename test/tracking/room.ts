@@ -157,7 +157,7 @@ export function openTracking(
       ...(body === undefined ? {} : { body: text }),
     });
     const answered = await response.text();
-    const json = response.headers.get('content-type')?.startsWith('application/json');
+    const json = /^application\/(problem\+)?json/.test(response.headers.get('content-type') ?? '');
     return {
       status: response.status,
       body: json ? JSON.parse(answered) : undefined,
