@@ -11,7 +11,8 @@ import { type ReadDocument, readDocument } from './document.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
 import { ExperimentId, RunId, RunState, runOfExecution } from './model.ts';
-import { type Log, type PipelinesService, pipelinesService, type RunsImage } from './service.ts';
+import type { Log, RunsImage } from './parts.ts';
+import { type PipelinesService, pipelinesService } from './service.ts';
 import { specsOf } from './specs.ts';
 import { pipelinesStore } from './store.ts';
 import { beginTask } from './tasks/begin.ts';
@@ -45,9 +46,9 @@ export function pipelinesRoom(
   const store = pipelinesStore(platform);
   const specs = specsOf(platform, store);
   const tracked = runTracking(tracking);
-  const service = pipelinesService(platform, store, specs, tracked, runsImage, stepTokens, log);
   const tokens = pages(platform.secret);
-  const parts = { platform, store, specs, tracking: tracked, stepTokens };
+  const parts = { platform, store, specs, tracking: tracked, runsImage, stepTokens, log };
+  const service = pipelinesService(parts);
   const idOf = (told: Told) => OfRun.parse(told.data).id;
   return {
     service,

@@ -7,11 +7,12 @@ import { bool } from '../kernel/proto.ts';
 import type { Route } from '../kernel/route.ts';
 import { kfpMessage, kfpRoute } from '../protocols/kfp.ts';
 import { split } from './compiler/read.ts';
+import type { NewRun } from './creation.ts';
 import { ListOn, listOut, listQuery, RunIn, runOut, type TaskValues } from './kfp-wire.ts';
 import { RUNS } from './listables.ts';
 import { listed } from './listing.ts';
 import { ExperimentRef, type Kept, type Run, type RunId, RunRef } from './model.ts';
-import type { NewRun, PipelinesService } from './service.ts';
+import type { PipelinesService } from './service.ts';
 
 const BASE = '/apis/v2beta1/runs';
 const small = { bodyBytes: 64 * 1024, timeoutSeconds: 30 };

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { Call } from '../kernel/call.ts';
 import type { Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import { bool } from '../kernel/proto.ts';
@@ -22,12 +23,13 @@ import {
   versionOut,
 } from './kfp-wire.ts';
 import { EXPERIMENTS, PIPELINES, VERSIONS } from './listables.ts';
-import { listed } from './listing.ts';
+import { type Listable, listed } from './listing.ts';
 import {
   ExperimentRef,
   LIMITS,
   PipelineName,
   PipelineRef,
+  type StorageState,
   VersionName,
   VersionRef,
 } from './model.ts';
@@ -65,23 +67,32 @@ export function catalogRoutes(
     ...uploadRoutes(),
   ];
 
+  /** All of a kind, a page at a time. `name`: on the path, and of the list in the answer. */
+  function listRoute<T>(
+    listable: Listable<T>,
+    name: 'experiments' | 'pipelines',
+    all: (call: Call) => Promise<readonly T[]>,
+    out: (record: T) => unknown,
+  ): Route {
+    return kfpRoute('GET', `${BASE}/${name}`, 'pipelines:read', {
+      input: kfpMessage(ListOn),
+      output,
+      resource: () => (name === 'pipelines' ? name : `pipelines/${name}`),
+      limits: none,
+      run: async (call, asked) => {
+        const page = listed(call, pages, listable, '', listQuery(asked), await all(call));
+        return listOut(name, page, out);
+      },
+    });
+  }
+
   function experimentRoutes(): Route[] {
     const input = kfpMessage({ experiment_id: ExperimentRef });
     const resource = ({ experiment_id }: { experiment_id: string }) =>
       `pipelines/experiments/${experiment_id}`;
     const one = `${BASE}/experiments/{experiment_id}`;
     return [
-      kfpRoute('GET', `${BASE}/experiments`, 'pipelines:read', {
-        input: kfpMessage(ListOn),
-        output,
-        resource: () => 'pipelines/experiments',
-        limits: none,
-        run: async (call, asked) => {
-          const all = await catalog.listExperiments(call);
-          const page = listed(call, pages, EXPERIMENTS, '', listQuery(asked), all);
-          return listOut('experiments', page, experimentOut);
-        },
-      }),
+      listRoute(EXPERIMENTS, 'experiments', catalog.listExperiments, experimentOut),
       kfpRoute('POST', `${BASE}/experiments`, 'pipelines:write', {
         input: ExperimentIn,
         output,
@@ -107,25 +118,21 @@ export function catalogRoutes(
         retry: 'natural',
         run: (call, { experiment_id }) => catalog.deleteExperiment(call, experiment_id).then(done),
       }),
-      kfpRoute('POST', `${one}:archive`, 'pipelines:write', {
-        input,
-        output: nothing,
-        resource,
-        limits: small,
-        retry: 'natural',
-        run: (call, { experiment_id }) =>
-          catalog.storeExperiment(call, experiment_id, 'ARCHIVED').then(done),
-      }),
-      kfpRoute('POST', `${one}:unarchive`, 'pipelines:write', {
-        input,
-        output: nothing,
-        resource,
-        limits: small,
-        retry: 'natural',
-        run: (call, { experiment_id }) =>
-          catalog.storeExperiment(call, experiment_id, 'AVAILABLE').then(done),
-      }),
+      stored('archive', 'ARCHIVED'),
+      stored('unarchive', 'AVAILABLE'),
     ];
+
+    function stored(verb: string, storage: StorageState): Route {
+      return kfpRoute('POST', `${one}:${verb}`, 'pipelines:write', {
+        input,
+        output: nothing,
+        resource,
+        limits: small,
+        retry: 'natural',
+        run: (call, { experiment_id }) =>
+          catalog.storeExperiment(call, experiment_id, storage).then(done),
+      });
+    }
   }
 
   function pipelineRoutes(): Route[] {
@@ -133,17 +140,7 @@ export function catalogRoutes(
     const input = kfpMessage({ pipeline_id: PipelineRef });
     const resource = ({ pipeline_id }: { pipeline_id: string }) => `pipelines/${pipeline_id}`;
     return [
-      kfpRoute('GET', `${BASE}/pipelines`, 'pipelines:read', {
-        input: kfpMessage(ListOn),
-        output,
-        resource: () => 'pipelines',
-        limits: none,
-        run: async (call, asked) => {
-          const all = await catalog.listPipelines(call);
-          const page = listed(call, pages, PIPELINES, '', listQuery(asked), all);
-          return listOut('pipelines', page, pipelineOut);
-        },
-      }),
+      listRoute(PIPELINES, 'pipelines', catalog.listPipelines, pipelineOut),
       kfpRoute('POST', `${BASE}/pipelines`, 'pipelines:write', {
         input: PipelineIn,
         output,

@@ -4,10 +4,11 @@ import { dirname, join } from 'node:path';
 import type { Hono } from 'hono';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { Json } from '../../functions/kernel/json.ts';
-import { Problem } from '../../functions/kernel/problem.ts';
+import type { Problem } from '../../functions/kernel/problem.ts';
 import type { ReadDocument } from '../../functions/pipelines/document.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
-import type { PipelinesService, RunsImage } from '../../functions/pipelines/service.ts';
+import type { RunsImage } from '../../functions/pipelines/parts.ts';
+import type { PipelinesService } from '../../functions/pipelines/service.ts';
 import type { Job, JobSpec, Jobs, Platform } from '../../functions/platform/ports.ts';
 import { type TrackingService, trackingService } from '../../functions/tracking/service.ts';
 import { stepTokensOf } from '../../functions/workspaces/index.ts';
@@ -88,7 +89,8 @@ export async function pipelineRig(
   steps: Steps = () => ({}),
   options: {
     runsImage?: RunsImage;
-    failStarts?: number;
+    /** What the start of an execution is refused with, if it is. */
+    startRefused?: (execution: string) => Problem | undefined;
     tokens?: boolean;
     readDocument?: ReadDocument;
   } = {},
@@ -112,7 +114,6 @@ export async function pipelineRig(
     },
   };
   const machines = localMachines({ table, world, written: {}, timers: soon, log });
-  let failStarts = options.failStarts ?? 0;
   const { jobs, start, ran, stopped } = replay(steps, world);
   const platform: Platform = {
     world,
@@ -121,7 +122,8 @@ export async function pipelineRig(
     machines: {
       ...machines,
       async start(...asked) {
-        if (failStarts-- > 0) throw new Problem('unavailable', 'not now');
+        const refusal = options.startRefused?.(asked[2]);
+        if (refusal) throw refusal;
         await machines.start(...asked);
       },
     },

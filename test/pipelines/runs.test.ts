@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
+import { Problem } from '../../functions/kernel/problem.ts';
 import { compile } from '../../functions/pipelines/compiler/compile.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
 import { pipelinesRoom } from '../../functions/pipelines/index.ts';
@@ -40,6 +41,10 @@ const states = (run: Answer) =>
   Object.fromEntries(
     run.run_details.task_details.map((each: Answer) => [each.task_id, each.state]),
   );
+const once = (problem: Problem) => {
+  const left = [problem];
+  return () => left.pop();
+};
 const runs = '/apis/v2beta1/runs';
 
 describe('a run', () => {
@@ -458,7 +463,9 @@ describe('twice does no harm', () => {
   });
 
   test('a create_run that died before the start is started by the follower of its event', async () => {
-    rig = await pipelineRig(works, { failStarts: 1 });
+    rig = await pipelineRig(works, {
+      startRefused: once(new Problem('unavailable', 'not now')),
+    });
     const run = await rig.run(twoStep);
     expect(run.state).toBe('SUCCEEDED');
     expect(rig.logged).toContainEqual({
@@ -467,6 +474,37 @@ describe('twice does no harm', () => {
       run: run.run_id,
       error: 'Problem: not now',
     });
+  });
+
+  test('a run whose start was refused for good stayed PENDING', async () => {
+    const words = "Step Functions refuses this definition: no state 'x'";
+    rig = await pipelineRig(works, {
+      startRefused: (execution) =>
+        execution.endsWith('-0') ? new Problem('invalid', words) : undefined,
+    });
+    const error = `The run could not start: ${words}`;
+    const run = await rig.run(twoStep);
+    expect(run).toMatchObject({ state: 'FAILED', error: { message: error } });
+    expect(run.state_history).toMatchObject([
+      { state: 'PENDING' },
+      { state: 'FAILED', error: { message: error } },
+    ]);
+    expect(rig.ran).toEqual([]);
+    const { entries } = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    expect(entries.at(-1)).toMatchObject({
+      type: 'pipelines.run.failed',
+      data: { state: 'FAILED', error },
+    });
+    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    expect(mlflow.status).toBe('FAILED');
+    await rig.json('POST', `${runs}/${run.run_id}:retry`, {});
+    expect((await rig.ended(run.run_id)).state).toBe('SUCCEEDED');
+  });
+
+  test('a conflict that says when to come again is not for good', async () => {
+    const busy = new Problem('conflict', 'Too many at once.', { retryAfterSeconds: 1 });
+    rig = await pipelineRig(works, { startRefused: once(busy) });
+    expect((await rig.run(twoStep)).state).toBe('SUCCEEDED');
   });
 
   test('tasks of an attempt that is over say nothing about the next', async () => {
