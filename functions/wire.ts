@@ -21,15 +21,19 @@ import { pipelineRuns, triggersRoom } from './triggers/index.ts';
  * room does not stand on never enters its bundle.
  */
 export function groundRooms(platform: Platform) {
+  const tracking = trackingOver(platform);
   const artifacts = artifactsRoom(platform, (call, runId) =>
     tracking.service.artifactUri(call, runId as RunId),
   );
-  const tracking: ReturnType<typeof trackingRoom> = trackingRoom(platform, artifacts.service, {
+  return { artifacts, tracking };
+}
+
+/** Over the service of artifacts, without its faces. */
+export const trackingOver = (platform: Platform) =>
+  trackingRoom(platform, artifactsService(platform.blobs, pages(platform.secret)), {
     multipartUploads: true,
     multipartDownloads: true,
   });
-  return { artifacts, tracking };
-}
 type Ground = ReturnType<typeof groundRooms>;
 
 /** As much of the ground floor as the registry stands on, without faces, searches and histories. */

@@ -1,6 +1,6 @@
 import { lambdas } from '../handlers/lambdas.ts';
 import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
-import { groundRooms } from '../wire.ts';
+import { trackingOver } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
-export const { http, stream, follow } = lambdas(groundRooms(platform).tracking, platform);
+export const { http, stream, follow } = lambdas(trackingOver(platform), platform);
