@@ -1,6 +1,7 @@
 import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
-import type { Binding, PlannedTask } from '../compiler/plan.ts';
+import type { Binding } from '../compiler/bind.ts';
+import type { PlannedTask } from '../compiler/plan.ts';
 import { typeOf } from '../compiler/read.ts';
 import type { Artifact, Run, TaskRecord } from '../model.ts';
 import { filled, taken, Unresolved } from '../parameters.ts';
