@@ -50,6 +50,7 @@ function encodeExperiment(experiment: Experiment): Item {
     id,
     lifecycle,
     shards,
+    ...(experiment.watched ? { watched: true } : {}),
     version,
     body: JSON.stringify({ name, artifactRoot, createdAt, updatedAt }),
     tags,
@@ -62,6 +63,7 @@ export function decodeExperiment(item: Item): Experiment {
     id: item['id'],
     lifecycle: item['lifecycle'],
     shards: item['shards'],
+    ...(item['watched'] ? { watched: true } : {}),
     version: item['version'],
     tags: new Map(JSON.parse(String(item['tags']))),
   };

@@ -117,6 +117,13 @@ export function experimentsService(
       });
     },
 
+    /** From now on each point is looked at by metric rules. Throws `missing`. */
+    async watch(call: Call, id: ExperimentId): Promise<void> {
+      await change(call, id, 'watched', {}, ({ watched }) =>
+        watched ? undefined : { watched: true },
+      );
+    },
+
     async setTag(call: Call, id: ExperimentId, tag: Tag): Promise<void> {
       checkTag(tag);
       await change(call, id, 'tagged', { key: tag.key }, (experiment) => {

@@ -14,7 +14,7 @@ import type { ExperimentId, Lifecycle, RunId } from './model.ts';
  *
  * The log entry is put before (with params or tags: with) the answer, and is removed only in a commit after the one
  * that folded it. So a reader finds each point in the log, in the document, or in both; laying it over twice is
- * harmless. A reader that saw an older document than the place says was folded reads it again.
+ * harmless. A batch that changes the document anyway is folded by its own commit. A reader that saw an older document than the place says was folded reads it again.
  */
 export const LOG_PREFIX = 'LOG#';
 const PLACE = '~';

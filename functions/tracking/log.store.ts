@@ -106,6 +106,7 @@ export function logStore({ table, blobs, world }: Pick<Platform, 'table' | 'blob
   return {
     readLog,
     entryOf,
+    keptBlock,
     pointsOf,
 
     /** The runs of an experiment and their unfolded points: a query a shard, strong. Read before their documents. */

@@ -62,6 +62,8 @@ export interface Experiment {
   readonly tags: ReadonlyMap<string, string>;
   /** Log partitions that new runs are spread over. */
   readonly shards: number;
+  /** Metric rules were set here once: each point goes through the log, so that the compactor looks at it. */
+  readonly watched?: boolean;
   readonly version: number;
 }
 

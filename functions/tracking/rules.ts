@@ -30,6 +30,8 @@ const MAX_RULES = 100;
 export interface RuleGround {
   /** Throws `missing`. */
   experiment(call: Call, id: ExperimentId): Promise<Experiment>;
+  /** Marks the experiment, before its first rule stands: its points go through the log from then on. */
+  watch(call: Call, id: ExperimentId): Promise<void>;
   /** The experiment of a run, or undefined. */
   experimentOfRun(call: Call, runId: RunId): Promise<ExperimentId | undefined>;
 }
@@ -62,6 +64,7 @@ export function rulesService(store: RuleStore, ground: RuleGround, pages: Pages,
       if (experiment.lifecycle !== 'active') throw notActive(experiment);
       const rule = { ...asked, experimentId: experiment.id };
       await checkRun(call, rule);
+      if (!experiment.watched) await ground.watch(call, experiment.id);
       return settle(call, `metric-rules/${rule.experimentId}`, async () => {
         const rules = await store.list(call, rule.experimentId);
         const before = rules.find((each) => each.rule.id === rule.id);

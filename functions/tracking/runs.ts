@@ -6,7 +6,14 @@ import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import { type DatasetPut, datasetStore } from './datasets.store.ts';
-import { addInput, addModelInput, addOutput, type RunDocument, removeText } from './document.ts';
+import {
+  addInput,
+  addModelInput,
+  addOutput,
+  mergePoints,
+  type RunDocument,
+  removeText,
+} from './document.ts';
 import { notActive } from './experiments.ts';
 import { metricHistory } from './history.ts';
 import { checkBatch, checkDatasets, checkMetric, checkTag } from './limits.ts';
@@ -87,11 +94,14 @@ export function runsService(
   async function edit(
     call: Call,
     runId: RunId,
-    change: (document: RunDocument) => Edit | undefined | Promise<Edit | undefined>,
+    change: (
+      document: RunDocument,
+      experiment: Experiment,
+    ) => Edit | undefined | Promise<Edit | undefined>,
   ) {
     const edited = await store.editRun(call, runId, (held) => {
       checkActive(runId, held);
-      return change(held.document);
+      return change(held.document, held.experiment);
     });
     if (!edited) throw noRun(runId);
     return edited;
@@ -108,7 +118,11 @@ export function runsService(
     return run ?? raise(noRun(candidate.id));
   }
 
-  /** All of it or nothing. Equal params again change nothing. Throws `invalid`, `missing`, `precondition`. */
+  /**
+   * All of it or nothing. Equal params again change nothing. What changes the document is folded into it by the same
+   * commit, unless rules look at the experiment's metrics: the compactor tells those. Throws `invalid`, `missing`,
+   * `precondition`.
+   */
   async function logBatch(
     call: Call,
     batch: Batch & { runId: RunId },
@@ -117,11 +131,15 @@ export function runsService(
     checkBatch(batch);
     const { runId, metrics = [], params = [], tags = [] } = batch;
     if (params.length + tags.length === 0) return logPoints(call, runId, metrics);
-    await edit(call, runId, async (document) => {
-      const names = [...setParams(document, runId, params, wording), ...setTags(document, tags)];
+    await edit(call, runId, async (document, { id: experimentId, watched }) => {
+      const set = [...setParams(document, runId, params, wording), ...setTags(document, tags)];
       const writes = await modelWrites(call, runId, metrics);
-      if (names.length === 0 && metrics.length === 0) return undefined;
-      return { writes, batch: { points: metrics, names: cut(names.join(' '), AUDITED_NAMES) } };
+      if (set.length === 0 && metrics.length === 0) return undefined;
+      const names = cut(set.join(' '), AUDITED_NAMES);
+      if (watched) return { writes, batch: { points: metrics, names } };
+      mergePoints(document, metrics);
+      const event = told(runId, 'logged', { experimentId, points: metrics.length, names });
+      return { writes, past: metrics, event };
     });
   }
 

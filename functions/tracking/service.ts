@@ -26,6 +26,7 @@ export function trackingService(
   const runs = runsService(platform, tokens, experiments.get, modelWrites);
   const ground = {
     experiment: experiments.get,
+    watch: experiments.watch,
     experimentOfRun: runs.experimentOf,
   };
   return {

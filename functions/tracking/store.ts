@@ -36,7 +36,10 @@ export interface Held extends Standing {
 /** What an edit commits beside the document. */
 export interface Edit {
   readonly event?: Event;
+  /** For the log, to be folded later. */
   readonly batch?: LoggedBatch;
+  /** Points that the document holds already: what a fold would have made of them. */
+  readonly past?: readonly Metric[];
   readonly writes?: readonly Write[];
 }
 
@@ -49,7 +52,7 @@ export type TrackingStore = ReturnType<typeof trackingStore>;
 export function trackingStore(platform: Pick<Platform, 'table' | 'blobs' | 'world'>) {
   const { table, world } = platform;
   const { readDocument, readDocuments, itemsOf } = documentStore(platform);
-  const { readLog, entryOf, ...log } = logStore(platform);
+  const { readLog, entryOf, keptBlock, ...log } = logStore(platform);
   const shelves = new Map<string, Shelf>();
   const settle = settler(world);
 
@@ -122,6 +125,10 @@ export function trackingStore(platform: Pick<Platform, 'table' | 'blobs' | 'worl
         ...(edited.writes ?? []),
       ];
       if (edited.batch) writes.push({ put: await entryOf(call, held.head, runId, edited.batch) });
+      if (edited.past?.length) {
+        const block = await keptBlock(call, runId, edited.past);
+        writes.push({ put: { ...keys.past(runId, version + 1, 0), ...block } });
+      }
       await table.commit(call, writes, edited.event);
       return held;
     });
