@@ -35,6 +35,7 @@ test('a rule is made, shown, replaced and deleted, each change told in its commi
     expect(await app.ask(method, `${BASE}/a`)).toMatchObject({ status: 404 });
   const told = (await eventsOf(app, 'experiments/0')).slice(before);
   expect(told.map(({ type, data }) => [type, data])).toEqual([
+    ['tracking.experiment.watched', { experimentId: '0' }],
     ['tracking.metric-rule.set', { ruleId: 'a', experimentId: '0', ...rule }],
     ['tracking.metric-rule.set', { ruleId: 'a', experimentId: '0', ...rule, threshold: 2 }],
     ['tracking.metric-rule.removed', { ruleId: 'a', experimentId: '0' }],
