@@ -3,34 +3,46 @@ import { WRITTEN } from '../statemachines/resources.ts';
 
 const own = (service: string, resource: string) =>
   `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:${service}:<AWS::Region>:<AWS::AccountId>:${resource}]`;
-const named = 'Made at run time: the name starts with the 8 characters of a workspace and a dash.';
+const named =
+  'Made at run time: the name starts with sf-, the 8 characters of a workspace and a dash.';
+/** Cross-stack references show the bucket by its export. */
+const objects = (path: string) =>
+  `AwsSolutions-IAM5[Resource::stillflow-data:ExportsOutputFnGetAttBucket83908E77Arn063C8555/${path}]`;
+const JOB_LOGS = ['/aws/sagemaker/TrainingJobs', '/aws/sagemaker/ProcessingJobs'];
 
 /**
  * What cdk-nag finds and we mean, each finding by its whole id: a wider ARN is another finding and fails the synth.
  */
 export const ACKNOWLEDGED: readonly { readonly id: string; readonly reason: string }[] = [
   ...['training-job', 'processing-job', 'endpoint', 'endpoint-config', 'model'].map((kind) => ({
-    id: own('sagemaker', `${kind}/????????-*`),
+    id: own('sagemaker', `${kind}/sf-????????-*`),
     reason: named,
   })),
-  { id: own('states', 'stateMachine:????????-*'), reason: named },
-  ...[...WRITTEN.map((name) => `stillflow-${name}`), '????????-*'].map((machine) => ({
+  { id: own('states', 'stateMachine:sf-????????-*'), reason: named },
+  ...[...WRITTEN.map((name) => `stillflow-${name}`), 'sf-????????-*'].map((machine) => ({
     id: own('states', `execution:${machine}:????????-*`),
-    reason: named,
+    reason: 'Below a machine of ours: the name starts with the 8 characters of a workspace.',
   })),
   ...[
-    '/aws/sagemaker/*',
-    '/aws/sagemaker/TrainingJobs:*',
-    '/aws/sagemaker/ProcessingJobs:*',
-    '/aws/sagemaker/Endpoints/????????-*',
+    ...JOB_LOGS.flatMap((group) => [`${group}:*`, `${group}:log-stream:sf-????????-*`]),
+    '/aws/sagemaker/Endpoints/sf-????????-*',
   ].map((group) => ({
     id: own('logs', `log-group:${group}`),
     reason: 'SageMaker names the log streams of a job themselves.',
   })),
   {
-    id: 'AwsSolutions-IAM5[Resource::stillflow-data:ExportsOutputFnGetAttBucket83908E77Arn063C8555/*]',
-    reason: 'The objects of our own bucket; workspaces are told apart by the adapter, by prefix.',
+    id: objects('????????/*'),
+    reason: 'The workspaces of our own bucket, which the adapter tells apart by prefix.',
   },
+  ...[
+    ...['jobs', 'kfp/steps', 'pipelines', 'artifacts', 'data', 'endpoints'].map(
+      (folder) => `${folder}/*`,
+    ),
+    ...['archives/*', 'done.json', 'log'].map((file) => `jobs/*/${file}`),
+  ].map((path) => ({
+    id: objects(`????????/${path}`),
+    reason: 'One folder of each workspace: what user code reads or writes, lib/grants.ts says why.',
+  })),
   {
     id: 'AwsSolutions-IAM5[Resource::*]',
     reason:
@@ -42,7 +54,7 @@ export const ACKNOWLEDGED: readonly { readonly id: string; readonly reason: stri
       "Jobs run on AWS's published images, which lie in accounts of AWS, and on the user's own.",
   },
   {
-    id: 'AwsSolutions-IAM5[Resource::stillflow-data:ExportsOutputFnGetAttBucket83908E77Arn063C8555/runtime/launcher/*]',
+    id: objects('runtime/launcher/*'),
     reason: 'The files of the launcher, which the deployment puts there.',
   },
   {

@@ -15,7 +15,7 @@ import { RUNTIME_PREFIX } from '../functions/platform/aws/jobs.ts';
 import { functionName, RUN_STEP } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import { logGroup, loggedRole, seconds } from './function.ts';
-import { arns, give, jobBytes, machineGrants, type PassedRoles } from './grants.ts';
+import { bytesOf, give, machineGrants, type PassedRoles, sagemakerLogs } from './grants.ts';
 import { builtLayer, launcherFolder, runStepFolder } from './layers.ts';
 
 export interface ComputeProps extends StackProps {
@@ -30,31 +30,31 @@ export class ComputeStack extends Stack {
 
   constructor(scope: Construct, id: string, props: ComputeProps) {
     super(scope, id, props);
-    const job = this.jobRole(props.data);
+    const job = this.sagemakerRole('JobRole', 'job', props.data);
+    const endpoint = this.sagemakerRole('EndpointRole', 'endpoint', props.data);
     const machine = new Role(this, 'MachineRole', {
       assumedBy: new ServicePrincipal('states.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
       }),
     });
     give(machine, machineGrants(this, job, [...props.tasks.map(functionName), RUN_STEP]));
-    this.roles = { machine, job };
+    this.roles = { machine, job, endpoint };
     this.runStep(props.data);
     this.launcher(props.data);
   }
 
-  /** What a SageMaker job or endpoint may do: its own workspace's bytes are told apart by prefix, not by role. */
-  private jobRole(data: DataStack): Role {
-    const at = arns(this);
-    const role = new Role(this, 'JobRole', {
+  /** What a SageMaker job or endpoint may do; workspaces are told apart by prefix, not by role. */
+  private sagemakerRole(id: string, kind: 'job' | 'endpoint', data: DataStack): Role {
+    const role = new Role(this, id, {
       assumedBy: new ServicePrincipal('sagemaker.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
       }),
     });
     give(role, [
-      ...jobBytes(data),
+      ...bytesOf(data, kind),
       {
         actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'],
-        resources: [at.logGroup('/aws/sagemaker/*')],
+        resources: sagemakerLogs(this, kind),
       },
       {
         actions: [
@@ -100,8 +100,8 @@ export class ComputeStack extends Stack {
       description: 'kfp, mlflow-skinny and what they need',
     });
     const logs = logGroup(this, RUN_STEP);
-    const role = loggedRole(this, logs);
-    give(role, jobBytes(data));
+    const role = loggedRole(new Construct(this, 'RunStepRole'), logs);
+    give(role, bytesOf(data, 'step'));
     new Lambda(this, 'RunStep', {
       functionName: RUN_STEP,
       runtime: Runtime.PYTHON_3_13,

@@ -17,12 +17,14 @@ import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import type { App } from '../functions/app.ts';
+import { MADE } from '../functions/platform/aws/names.ts';
 import type { Follower } from '../functions/platform/ports.ts';
 import { ENTRY_PREFIX } from '../functions/platform/records.ts';
+import { DEPLOYED } from '../statemachines/resources.ts';
 import { roomGrants } from './api.ts';
 import type { DataStack } from './data.ts';
 import { OurFunction, seconds } from './function.ts';
-import { type Grant, give, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
+import { arns, type Grant, give, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
 
 export interface EventsProps extends StackProps {
   readonly data: DataStack;
@@ -64,6 +66,10 @@ export class EventsStack extends Stack {
       detailType: ['Step Functions Execution Status Change'],
       detail: {
         status: ['SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED'],
+        // Other machines of the account are no matter of ours.
+        stateMachineArn: [DEPLOYED, MADE].map((start) => ({
+          prefix: arns(this).machine(start),
+        })),
       },
     });
     this.translator('arrived', publish, {

@@ -1,5 +1,7 @@
 import { ArnFormat, type Stack } from 'aws-cdk-lib';
 import { Effect, type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { RUNTIME_PREFIX } from '../functions/platform/aws/jobs.ts';
+import { cloudName } from '../functions/platform/aws/names.ts';
 import { DEPLOYED, RESOURCES, RULE_ACTIONS, WRITTEN } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import type { Use } from './rooms.ts';
@@ -10,16 +12,25 @@ export interface Grant {
   readonly resources: readonly string[];
   /** For a service that the role is passed to. */
   readonly passedTo?: string;
+  /** Only lists below these prefixes; with `orNone` also those that name no prefix. */
+  readonly below?: { readonly prefixes: readonly string[]; readonly orNone: boolean };
 }
 
 /** The roles that rooms hand to services. */
 export interface PassedRoles {
   readonly machine: IRole;
+  /** User code in SageMaker jobs. */
   readonly job: IRole;
+  /** Model servers. */
+  readonly endpoint: IRole;
 }
 
-/** Names made at run time start with the workspace's 8 characters: `default0-train-4f..`. */
-const OF_A_WORKSPACE = '????????-*';
+/** A workspace's id has 8 characters; IAM cannot say which. */
+const WORKSPACE = '????????';
+/** All that is made at run time: `sf-default0-train-4f..`. */
+const MADE_NAMES = cloudName(WORKSPACE, '*');
+/** An execution below its machine: `default0-4f..`. */
+const EXECUTIONS = `${WORKSPACE}-*`;
 
 /** ARNs in this account and region, so that nothing of another one is ever named. */
 export function arns(stack: Stack) {
@@ -37,7 +48,7 @@ export function arns(stack: Stack) {
 
 /** The written machines, and those that workspaces made. */
 const machines = (arn: (name: string) => string): string[] =>
-  [...WRITTEN.map((name) => `${DEPLOYED}${name}`), OF_A_WORKSPACE].map(arn);
+  [...WRITTEN.map((name) => `${DEPLOYED}${name}`), MADE_NAMES].map(arn);
 
 /** What the table asks for: no scan, no index, no table administration. */
 export const tableGrant = (table: DataStack['table']): Grant => ({
@@ -59,14 +70,55 @@ const passing = (role: IRole, service: string): Grant => ({
   passedTo: service,
 });
 
-/** What user code in a job may do with bytes: read, write, list; never delete. */
-export const jobBytes = (data: DataStack): Grant[] => [
-  {
-    actions: ['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload'],
-    resources: [data.bucket.arnForObjects('*')],
+const STEPS = ['kfp/steps', 'pipelines', 'artifacts'].map((folder) => `${folder}/*`);
+
+/**
+ * Where in a workspace user code reads and writes: its own job, what pipelines and runs made, and data that arrived;
+ * nothing that rooms keep for themselves, and no file of the launcher. Whoever has its role has it in every workspace.
+ */
+const REACH = {
+  /** `stillflow-run-step`: the launcher in a Lambda, which leaves its end and its log in the job's folder. */
+  step: {
+    reads: ['jobs/*', ...STEPS, 'data/*'],
+    writes: ['jobs/*/done.json', 'jobs/*/log', ...STEPS],
   },
-  { actions: ['s3:ListBucket'], resources: [data.bucket.bucketArn] },
-];
+  /** A SageMaker job, whose archives SageMaker itself puts there. */
+  job: { reads: ['jobs/*', ...STEPS, 'data/*'], writes: ['jobs/*/archives/*', ...STEPS] },
+  /** A model server: SageMaker fetches its archive. */
+  endpoint: { reads: ['endpoints/*'], writes: [] },
+} as const satisfies Record<string, { reads: readonly string[]; writes: readonly string[] }>;
+
+/** What user code may do with bytes: read, write, list; never delete. */
+export function bytesOf(data: DataStack, kind: keyof typeof REACH): Grant[] {
+  const inWorkspace = (paths: readonly string[]) => paths.map((path) => `${WORKSPACE}/${path}`);
+  const { reads, writes } = REACH[kind];
+  const shared = kind === 'job' ? [`${RUNTIME_PREFIX}/*`] : [];
+  const read = [...inWorkspace(reads), ...shared];
+  const objects = (paths: readonly string[]) =>
+    paths.map((path) => data.bucket.arnForObjects(path));
+  const written: Grant = {
+    actions: ['s3:PutObject', 's3:AbortMultipartUpload'],
+    resources: objects(inWorkspace(writes)),
+  };
+  return [
+    { actions: ['s3:GetObject'], resources: objects(read) },
+    ...(writes.length > 0 ? [written] : []),
+    {
+      actions: ['s3:ListBucket'],
+      resources: [data.bucket.bucketArn],
+      // A read of what is not there names no prefix; without the right to list, S3 answers it 403 in place of 404.
+      below: { prefixes: read, orNone: kind === 'step' },
+    },
+  ];
+}
+
+const JOB_LOGS = ['/aws/sagemaker/TrainingJobs', '/aws/sagemaker/ProcessingJobs'];
+
+/** The log groups that SageMaker writes with the role of a job or an endpoint. */
+export const sagemakerLogs = (stack: Stack, kind: 'job' | 'endpoint'): string[] =>
+  kind === 'job'
+    ? JOB_LOGS.map((group) => arns(stack).logGroup(`${group}:*`))
+    : [arns(stack).logGroup(`/aws/sagemaker/Endpoints/${MADE_NAMES}`)];
 
 /** What each use of the account comes to, as narrow as the names allow. */
 export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use: Use): Grant[] {
@@ -82,8 +134,9 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             's3:AbortMultipartUpload',
             's3:ListMultipartUploadParts',
           ],
-          resources: [data.bucket.arnForObjects('*')],
+          resources: [data.bucket.arnForObjects(`${WORKSPACE}/*`)],
         },
+        // Held to no prefix: see bytesOf.
         { actions: ['s3:ListBucket'], resources: [data.bucket.bucketArn] },
       ];
     case 'machines':
@@ -103,7 +156,7 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             'states:GetExecutionHistory',
             'states:StopExecution',
           ],
-          resources: machines((name) => at.execution(name, OF_A_WORKSPACE)),
+          resources: machines((name) => at.execution(name, EXECUTIONS)),
         },
         passing(roles.machine, 'states.amazonaws.com'),
       ];
@@ -114,23 +167,26 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             'sagemaker:CreateTrainingJob',
             'sagemaker:DescribeTrainingJob',
             'sagemaker:StopTrainingJob',
+            'sagemaker:AddTags',
           ],
-          resources: [at.sagemaker('training-job', OF_A_WORKSPACE)],
+          resources: [at.sagemaker('training-job', MADE_NAMES)],
         },
         {
           actions: [
             'sagemaker:CreateProcessingJob',
             'sagemaker:DescribeProcessingJob',
             'sagemaker:StopProcessingJob',
+            'sagemaker:AddTags',
           ],
-          resources: [at.sagemaker('processing-job', OF_A_WORKSPACE)],
+          resources: [at.sagemaker('processing-job', MADE_NAMES)],
         },
         {
-          actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
-          resources: [
-            at.logGroup('/aws/sagemaker/TrainingJobs:*'),
-            at.logGroup('/aws/sagemaker/ProcessingJobs:*'),
-          ],
+          actions: ['logs:DescribeLogStreams'],
+          resources: JOB_LOGS.map((group) => at.logGroup(`${group}:*`)),
+        },
+        {
+          actions: ['logs:GetLogEvents'],
+          resources: JOB_LOGS.map((group) => at.logGroup(`${group}:log-stream:${MADE_NAMES}`)),
         },
         passing(roles.job, 'sagemaker.amazonaws.com'),
       ];
@@ -141,29 +197,29 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
             (verb) => `sagemaker:${verb}Endpoint`,
           ),
           resources: [
-            at.sagemaker('endpoint', OF_A_WORKSPACE),
-            at.sagemaker('endpoint-config', OF_A_WORKSPACE),
+            at.sagemaker('endpoint', MADE_NAMES),
+            at.sagemaker('endpoint-config', MADE_NAMES),
           ],
         },
         {
           actions: ['Create', 'Describe', 'Delete'].map(
             (verb) => `sagemaker:${verb}EndpointConfig`,
           ),
-          resources: [at.sagemaker('endpoint-config', OF_A_WORKSPACE)],
+          resources: [at.sagemaker('endpoint-config', MADE_NAMES)],
         },
         {
           actions: ['Create', 'Describe', 'Delete'].map((verb) => `sagemaker:${verb}Model`),
-          resources: [at.sagemaker('model', OF_A_WORKSPACE)],
+          resources: [at.sagemaker('model', MADE_NAMES)],
         },
         {
           actions: ['sagemaker:InvokeEndpoint'],
-          resources: [at.sagemaker('endpoint', OF_A_WORKSPACE)],
+          resources: [at.sagemaker('endpoint', MADE_NAMES)],
         },
         {
           actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
-          resources: [at.logGroup(`/aws/sagemaker/Endpoints/${OF_A_WORKSPACE}`)],
+          resources: [at.logGroup(`/aws/sagemaker/Endpoints/${MADE_NAMES}`)],
         },
-        passing(roles.job, 'sagemaker.amazonaws.com'),
+        passing(roles.endpoint, 'sagemaker.amazonaws.com'),
       ];
   }
 }
@@ -173,19 +229,19 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
   const at = arns(stack);
   const objects: Readonly<Record<string, readonly string[]>> = {
     'lambda:InvokeFunction': tasks.map((name) => at.task(name)),
-    'sagemaker:CreateTrainingJob': [at.sagemaker('training-job', OF_A_WORKSPACE)],
-    'sagemaker:DescribeTrainingJob': [at.sagemaker('training-job', OF_A_WORKSPACE)],
-    'sagemaker:StopTrainingJob': [at.sagemaker('training-job', OF_A_WORKSPACE)],
-    'sagemaker:CreateProcessingJob': [at.sagemaker('processing-job', OF_A_WORKSPACE)],
-    'sagemaker:DescribeProcessingJob': [at.sagemaker('processing-job', OF_A_WORKSPACE)],
-    'sagemaker:StopProcessingJob': [at.sagemaker('processing-job', OF_A_WORKSPACE)],
+    'sagemaker:CreateTrainingJob': [at.sagemaker('training-job', MADE_NAMES)],
+    'sagemaker:DescribeTrainingJob': [at.sagemaker('training-job', MADE_NAMES)],
+    'sagemaker:StopTrainingJob': [at.sagemaker('training-job', MADE_NAMES)],
+    'sagemaker:CreateProcessingJob': [at.sagemaker('processing-job', MADE_NAMES)],
+    'sagemaker:DescribeProcessingJob': [at.sagemaker('processing-job', MADE_NAMES)],
+    'sagemaker:StopProcessingJob': [at.sagemaker('processing-job', MADE_NAMES)],
     'sagemaker:AddTags': [
-      at.sagemaker('training-job', OF_A_WORKSPACE),
-      at.sagemaker('processing-job', OF_A_WORKSPACE),
+      at.sagemaker('training-job', MADE_NAMES),
+      at.sagemaker('processing-job', MADE_NAMES),
     ],
     'states:StartExecution': machines(at.machine),
-    'states:DescribeExecution': machines((name) => at.execution(name, OF_A_WORKSPACE)),
-    'states:StopExecution': machines((name) => at.execution(name, OF_A_WORKSPACE)),
+    'states:DescribeExecution': machines((name) => at.execution(name, EXECUTIONS)),
+    'states:StopExecution': machines((name) => at.execution(name, EXECUTIONS)),
   };
   const actions = [...new Set(RESOURCES.flatMap((resource) => resource.actions))];
   const byObjects = actions.map((action) => {
@@ -203,13 +259,20 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
 
 /** Puts grants on a role. */
 export function give(role: IRole, grants: readonly Grant[]): void {
-  for (const { actions, resources, passedTo } of grants)
+  for (const grant of grants)
     role.addToPrincipalPolicy(
       new PolicyStatement({
         effect: Effect.ALLOW,
-        actions: [...actions],
-        resources: [...resources],
-        ...(passedTo ? { conditions: { StringEquals: { 'iam:PassedToService': passedTo } } } : {}),
+        actions: [...grant.actions],
+        resources: [...grant.resources],
+        conditions: conditionsOf(grant),
       }),
     );
+}
+
+function conditionsOf({ passedTo, below }: Grant): Record<string, Record<string, unknown>> {
+  if (passedTo) return { StringEquals: { 'iam:PassedToService': passedTo } };
+  if (!below) return {};
+  const operator = below.orNone ? 'StringLikeIfExists' : 'StringLike';
+  return { [operator]: { 's3:prefix': below.prefixes } };
 }

@@ -45,6 +45,7 @@ export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms):
     STILLFLOW_BUCKET: data.bucket.bucketName,
     STILLFLOW_MACHINE_ROLE: roles.machine.roleArn,
     STILLFLOW_JOB_ROLE: roles.job.roleArn,
+    STILLFLOW_ENDPOINT_ROLE: roles.endpoint.roleArn,
     ...servingImage(app),
     STILLFLOW_ARTIFACTS: app.node.tryGetContext('artifacts') === 'proxy' ? 'proxy' : 'direct',
   };

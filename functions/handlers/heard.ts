@@ -3,6 +3,7 @@ import type { EventBridgeEvent } from 'aws-lambda';
 import { DEPLOYED, isWritten } from '../../statemachines/resources.ts';
 import type { Told } from '../kernel/event.ts';
 import { ulid, WorkspaceId } from '../kernel/ids.ts';
+import { cloudName } from '../platform/aws/names.ts';
 
 /** What the account's own bus says in its words, as an event of ours that no commit of ours made. */
 export interface Heard {
@@ -97,6 +98,6 @@ export function ending(
 function machineOf(deployed: string, workspace: string): string | undefined {
   const written = deployed.startsWith(DEPLOYED) ? deployed.slice(DEPLOYED.length) : '';
   if (isWritten(written)) return written;
-  const own = `${workspace}-`;
+  const own = cloudName(workspace, '');
   return deployed.startsWith(own) ? deployed.slice(own.length) : undefined;
 }

@@ -4,11 +4,11 @@ import type { EndpointSpec, JobSpec } from './ports.ts';
 
 /** Both worlds check what they are asked to run here, so that a spec good on a laptop is good in an account. */
 
-/** Leaves room for a workspace and a dash within SageMaker's 63 characters. */
+/** Leaves room for a prefix and a workspace within SageMaker's 63 characters: `sf-default0-`. */
 const Name = z
   .string()
   .regex(/^[a-zA-Z0-9](-?[a-zA-Z0-9])*$/, 'must be letters, digits and single dashes between them')
-  .max(54, 'must be at most 54 characters');
+  .max(51, 'must be at most 51 characters');
 const Text = z
   .string()
   .refine((text) => !text.includes('\0'), 'must not hold a NUL character')

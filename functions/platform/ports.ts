@@ -293,7 +293,7 @@ export interface HistoryEvent {
  * output}`, subject `executions/<execution>`, at least once.
  */
 export interface Machines {
-  /** Idempotent for the same text. Throws `conflict` for another text under the same name. */
+  /** Idempotent for the same text, under a name of at most 68 characters. Throws `conflict` for another text under it. */
   define(call: Call, name: string, definition: Json): Promise<void>;
   /** Idempotent; running executions go on to their end. */
   remove(call: Call, name: string): Promise<void>;
@@ -333,7 +333,7 @@ export interface JobChannel {
 }
 
 export interface JobSpec {
-  /** At most 54 characters of [a-zA-Z0-9-]; the retry key. */
+  /** At most 51 characters of [a-zA-Z0-9-]; the retry key. */
   readonly name: string;
   /** One of both. `interpreter`: our pinned Python with kfp and mlflow importable. */
   readonly interpreter?: 'python';
@@ -399,7 +399,7 @@ export interface Jobs {
 // ---------------------------------------------------------------- Endpoints
 
 export interface EndpointSpec {
-  /** At most 54 characters of [a-zA-Z0-9-]. */
+  /** At most 51 characters of [a-zA-Z0-9-]. */
   readonly name: string;
   /** Names what is served; a deploy of another revision replaces it without dropping a request. */
   readonly revision: string;

@@ -30,7 +30,7 @@ import { memoryBlobs } from './memory-blobs.ts';
 const control = mockClient(SageMakerClient);
 const runtime = mockClient(SageMakerRuntimeClient);
 const fault = (name: string, message = name) => Object.assign(new Error(message), { name });
-const absent = fault('ValidationException', 'Could not find endpoint "default0-churn".');
+const absent = fault('ValidationException', 'Could not find endpoint "sf-default0-churn".');
 const taken = fault('ValidationException', 'Cannot create already existing model "x".');
 const spec = (revision: string): EndpointSpec => ({
   name: 'churn',
@@ -40,7 +40,7 @@ const spec = (revision: string): EndpointSpec => ({
   scale: { minimum: 0, maximum: 2, concurrency: 10, idleSeconds: 300 },
 });
 const region = 'eu-central-1';
-const settings = { region, bucket: 'bucket', jobRole: 'role', servingImage: 'image' };
+const settings = { region, bucket: 'bucket', endpointRole: 'role', servingImage: 'image' };
 
 let endpoints: ReturnType<typeof awsEndpoints>;
 let blobs: ReturnType<typeof memoryBlobs>;
@@ -64,7 +64,7 @@ describe('deploy', () => {
     control.on(DescribeEndpointCommand).rejects(absent);
     await endpoints.deploy(call, spec('v1'));
     expect(control.commandCalls(CreateEndpointCommand)[0]?.args[0].input).toEqual({
-      EndpointName: 'default0-churn',
+      EndpointName: 'sf-default0-churn',
       EndpointConfigName: name('v1'),
     });
     expect(name('v1').length).toBeLessThanOrEqual(63);
@@ -195,7 +195,7 @@ describe('invoke', () => {
   });
 
   test.each([
-    [fault('ValidationError', 'Endpoint default0-churn of account not found.'), 'missing'],
+    [fault('ValidationError', 'Endpoint sf-default0-churn of account not found.'), 'missing'],
     [fault('ThrottlingException'), 'exhausted'],
     [fault('ServiceUnavailable'), 'unavailable'],
   ])('%s is %s', async (error, code) => {
@@ -224,8 +224,8 @@ test('remove takes away every revision, and again finds nothing', async () => {
 test('the requests, whole', () => {
   const warm = { ...spec('v1'), scale: { ...spec('v1').scale, minimum: 1 } };
   expect([
-    modelRequest(spec('v1'), 'default0-abc', 'role', 'image', 's3://bucket/default0/abc.tar.gz'),
-    configRequest(spec('v1'), 'default0-abc'),
-    configRequest(warm, 'default0-abc'),
+    modelRequest(spec('v1'), 'sf-default0-abc', 'role', 'image', 's3://bucket/default0/abc.tar.gz'),
+    configRequest(spec('v1'), 'sf-default0-abc'),
+    configRequest(warm, 'sf-default0-abc'),
   ]).toMatchSnapshot();
 });

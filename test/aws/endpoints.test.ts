@@ -45,7 +45,7 @@ endpointsContract(
     };
     const blobs = memoryBlobs('bucket', files);
     const endpoints: Endpoints = awsEndpoints(
-      { region: 'eu-central-1', bucket: 'bucket', jobRole: 'role', servingImage: 'image' },
+      { region: 'eu-central-1', bucket: 'bucket', endpointRole: 'role', servingImage: 'image' },
       realWorld,
       {
         sagemaker: new SageMakerClient(client),

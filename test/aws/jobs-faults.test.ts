@@ -207,7 +207,7 @@ describe('a processing job', () => {
     const words = request.AppSpecification?.ContainerEntrypoint ?? [];
     expect(Math.max(...words.map((word) => word.length))).toBeLessThanOrEqual(256);
     expect(await jobs.prepare(call, whole)).toMatchObject({
-      ProcessingJobName: 'default0-clean',
+      ProcessingJobName: 'sf-default0-clean',
     });
   });
 

@@ -41,7 +41,7 @@ describe('start', () => {
       code: 'exists',
     });
     expect(mock.commandCalls(StartExecutionCommand)[0]?.args[0].input).toEqual({
-      stateMachineArn: `${ARN}:stateMachine:team0001-m`,
+      stateMachineArn: `${ARN}:stateMachine:sf-team0001-m`,
       name: 'team0001-e',
       input: '{"a":1,"b":[2]}',
     });

@@ -62,11 +62,12 @@ test('the end of an execution is told in the words that Machines promises', () =
       output: { x: 1 },
     },
   });
-  expect(ending(ended('default0-p-4f', 'default0-run-9'))?.data).toMatchObject({ machine: 'p-4f' });
+  expect(ending(ended('sf-default0-p-4f', 'default0-run-9'))?.data).toMatchObject({ machine: 'p-4f' });
 });
 
 test.each([
-  ['another0-p-4f', 'default0-run-9'],
+  ['sf-another0-p-4f', 'default0-run-9'],
+  ['default0-p-4f', 'default0-run-9'],
   ['stillflow-other', 'default0-run-9'],
   ['stillflow-retraining', 'somebody'],
 ])('an execution that is none of ours is not told: %s %s', (machine, name) =>

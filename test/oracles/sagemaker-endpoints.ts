@@ -41,7 +41,7 @@ export function endpointSkin(options: EndpointSkinOptions) {
 }
 
 function split({ call }: Skin, full: string): { call: Call; name: string } {
-  return { call: { ...call, workspace: full.slice(0, 8) as WorkspaceId }, name: full.slice(9) };
+  return { call: { ...call, workspace: full.slice(3, 11) as WorkspaceId }, name: full.slice(12) };
 }
 const text = (asked: Fields, name: string): string => String(asked[name]);
 const invalid = (message: string) => new Refusal('ValidationException', message);

@@ -83,10 +83,10 @@ export function own<T>(actions: Record<string, T>, action: string): T {
   return act;
 }
 
-/** `default0-train`: whose job it is, and its name. */
+/** `sf-default0-train`: whose job it is, and its name. */
 function split({ call }: SkinOptions, full: string): { call: Call; name: string } {
-  const workspace = full.slice(0, 8) as WorkspaceId;
-  return { call: { ...call, workspace }, name: full.slice(9) };
+  const workspace = full.slice(3, 11) as WorkspaceId;
+  return { call: { ...call, workspace }, name: full.slice(12) };
 }
 
 async function known(options: SkinOptions, asked: Fields) {

@@ -42,6 +42,7 @@ async function load(entry: string, script: string): Promise<string> {
     STILLFLOW_URL: 'https://api.example',
     STILLFLOW_MACHINE_ROLE: 'arn:aws:iam::1:role/m',
     STILLFLOW_JOB_ROLE: 'arn:aws:iam::1:role/j',
+    STILLFLOW_ENDPOINT_ROLE: 'arn:aws:iam::1:role/e',
   };
   const code = `const it = await import(${index}); ${script}; process.exit(0)`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], { env });

@@ -36,12 +36,12 @@ import { archiveOf } from './archive.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { readStreams } from './logs.ts';
-import { cloudName } from './training.ts';
+import { cloudName } from './names.ts';
 
 export interface EndpointSettings {
   readonly region: string;
   readonly bucket: string;
-  readonly jobRole: string;
+  readonly endpointRole: string;
   /**
    * An image in this account's ECR that serves the MLmodel folder at /opt/ml/model (aws.md section 4.5), which none of
    * AWS's published ones does. `mlflow sagemaker build-and-push-container` makes one.
@@ -234,7 +234,7 @@ export function awsEndpoints(
       await blobs.put(call, path(spec.name, config), bytes);
       if (headedFor(known) !== config) {
         const uri = await pack(call, spec, config);
-        const model = modelRequest(spec, config, settings.jobRole, image, uri);
+        const model = modelRequest(spec, config, settings.endpointRole, image, uri);
         await once(what, () => sagemaker.send(new CreateModelCommand(model)));
         await once(what, () =>
           sagemaker.send(new CreateEndpointConfigCommand(configRequest(spec, config))),

@@ -19,8 +19,9 @@ import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { readStreams } from './logs.ts';
+import { cloudName } from './names.ts';
 import { processedFrom, processingRequest } from './processing.ts';
-import { cloudName, imageOf, instanceOf, jobFrom, trainingRequest } from './training.ts';
+import { imageOf, instanceOf, jobFrom, trainingRequest } from './training.ts';
 
 export interface JobSettings {
   readonly region: string;

@@ -17,6 +17,7 @@ import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
 import { Problem, type ProblemCode } from '../../kernel/problem.ts';
 import type { Execution, HistoryEvent, MachineState, Machines } from '../ports.ts';
+import { cloudName } from './names.ts';
 
 export interface StepFunctionsOptions {
   readonly client: SFNClient;
@@ -26,7 +27,8 @@ export interface StepFunctionsOptions {
   readonly roleArn: string;
 }
 
-const NAME = /^[A-Za-z0-9_-]{1,70}$/;
+const MACHINE = 68;
+const EXECUTION = 70;
 const PAGE = 1000;
 const DATA_BYTES = 262_144;
 
@@ -36,7 +38,7 @@ const DATA_BYTES = 262_144;
  */
 export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): Machines {
   const deployed = (call: Call, machine: string) =>
-    isWritten(machine) ? `${DEPLOYED}${machine}` : `${call.workspace}-${machine}`;
+    isWritten(machine) ? `${DEPLOYED}${machine}` : cloudName(call.workspace, machine);
   const machineArn = (call: Call, machine: string) =>
     `${arn}:stateMachine:${deployed(call, machine)}`;
   const executionArn = (call: Call, machine: string, execution: string) =>
@@ -72,7 +74,7 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
 
   return {
     async define(call, name, definition) {
-      checkName(name, 'name');
+      checkName(name, 'name', MACHINE);
       if (isWritten(name))
         throw new Problem('conflict', `${name} is a written state machine: choose another name.`);
       try {
@@ -106,8 +108,8 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
     },
 
     async start(call, machine, execution, input) {
-      checkName(machine, 'machine');
-      checkName(execution, 'execution');
+      checkName(machine, 'machine', MACHINE);
+      checkName(execution, 'execution', EXECUTION);
       const text = inputText(input);
       try {
         await client.send(
@@ -221,11 +223,11 @@ function readExecution(
   };
 }
 
-function checkName(name: string, field: string) {
-  if (!NAME.test(name))
+function checkName(name: string, field: string, most: number) {
+  if (!/^[A-Za-z0-9_-]+$/.test(name) || name.length > most)
     throw new Problem(
       'invalid',
-      `Invalid value for '${field}': at most 70 of letters, digits, _ and -.`,
+      `Invalid value for '${field}': at most ${most} of letters, digits, _ and -.`,
       { field },
     );
 }

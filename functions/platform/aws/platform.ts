@@ -32,6 +32,7 @@ export interface Settings {
   readonly url: string;
   readonly machineRole: string;
   readonly jobRole: string;
+  readonly endpointRole: string;
   /** As `EndpointSettings` has it; context `servingImage` of the stacks. */
   readonly servingImage?: string;
   readonly artifacts: Platform['artifacts'];
@@ -70,6 +71,9 @@ export function settingsOf(environment: Environment = process.env): Settings {
     },
     get jobRole() {
       return of('STILLFLOW_JOB_ROLE');
+    },
+    get endpointRole() {
+      return of('STILLFLOW_ENDPOINT_ROLE');
     },
     get servingImage(): string {
       return environment['STILLFLOW_SERVING_IMAGE'] ?? '';

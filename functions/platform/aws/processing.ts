@@ -5,7 +5,8 @@ import type {
 } from '@aws-sdk/client-sagemaker';
 import { failureOf, LATE } from '../failure.ts';
 import type { Job, JobSpec } from '../ports.ts';
-import { cloudName, type TrainingPlace } from './training.ts';
+import { cloudName } from './names.ts';
+import type { TrainingPlace } from './training.ts';
 
 /** Requests and answers of SageMaker's processing API as pure functions; golden in test/aws. */
 

@@ -5,6 +5,7 @@ import type {
 import type { WorkspaceId } from '../../kernel/ids.ts';
 import { failureOf, LATE } from '../failure.ts';
 import type { Job, JobSpec } from '../ports.ts';
+import { cloudName } from './names.ts';
 
 /** Requests and answers of SageMaker's training API as pure functions; golden in test/aws. */
 
@@ -19,9 +20,6 @@ export interface TrainingPlace {
   /** Where SageMaker puts its own archives. */
   readonly outputUri: string;
 }
-
-/** At most 63 characters: a workspace, a dash, a name of 54. */
-export const cloudName = (workspace: string, name: string): string => `${workspace}-${name}`;
 
 /**
  * AWS's published images by region: its own account there. Source: sagemaker-python-sdk
