@@ -128,11 +128,18 @@ export async function house(
       done += 1;
     }
   }
+  /** With its bytes: who reads a file from the disk is at work, though nothing of ours sees it. */
+  async function read(...args: Parameters<Blobs['get']>): ReturnType<Blobs['get']> {
+    const found = await files.get(...args);
+    if (!found) return found;
+    const bytes = await new Response(found.body).arrayBuffer();
+    return { ...found, body: new Response(bytes).body ?? found.body };
+  }
   /** The shelf's models lie at `mem://`, in blobs of the same path. */
   const blobs: Blobs = {
     ...files,
     put: (...args) => watched(() => files.put(...args)),
-    get: (...args) => watched(() => files.get(...args)),
+    get: (...args) => watched(() => read(...args)),
     head: (...args) => watched(() => files.head(...args)),
     list: (...args) => watched(() => files.list(...args)),
     pathOf: (at, uri) => (uri.startsWith('mem://') ? uri.slice(6) : files.pathOf(at, uri)),
