@@ -124,6 +124,25 @@ const token = defineCommand({
   },
 });
 
+const env = defineCommand({
+  meta: { name: 'env', description: 'Print what clients need: eval "$(stillflow env)"' },
+  args: {
+    data,
+    url: { type: 'string', description: 'A server elsewhere: the output Url of a deployment' },
+    sigv4: {
+      type: 'boolean',
+      description: 'The url is the output SignedUrl: sign with AWS credentials',
+      default: false,
+    },
+  },
+  async run({ args }) {
+    const { clientEnv } = await import('../local/env.ts');
+    const { data: folder, url, sigv4 } = args;
+    const token = process.env['MLFLOW_TRACKING_TOKEN'];
+    process.stdout.write(await clientEnv({ data: folder, url, sigv4, token }).catch(fail));
+  },
+});
+
 const demo = defineCommand({
   meta: { name: 'demo', description: 'Play demand forecasting from data to retraining by events' },
   args: {
@@ -180,6 +199,6 @@ await runMain(
       version: '0.1.0',
       description: 'MLOps on one machine or in your AWS account',
     },
-    subCommands: { start, demo, token },
+    subCommands: { start, demo, env, token },
   }),
 );
