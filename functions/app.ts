@@ -41,7 +41,7 @@ export function buildApp(platform: Platform, steps: Steps) {
   const registry = registryOver(platform, ground);
   const pipelines = pipelinesOver(platform, ground, steps);
   const serving = servingOver(platform, ground, registry.service);
-  const triggers = triggersOver(platform, pipelines.service);
+  const triggers = triggersOver(platform, ground, pipelines.service);
   const loops = loopsOver(platform, ground, registry.service, pipelines.service);
   const rooms = {
     workspaces,

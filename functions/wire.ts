@@ -14,7 +14,7 @@ import { loggedModelService } from './tracking/logged-models.service.ts';
 import { loggedModelStore } from './tracking/logged-models.store.ts';
 import type { RunId } from './tracking/model.ts';
 import { trackingStore } from './tracking/store.ts';
-import { pipelineRuns, triggersRoom } from './triggers/index.ts';
+import { pipelineRuns, type TrackedRuns, triggersRoom } from './triggers/index.ts';
 
 /**
  * How rooms get what they ask of the rooms below. A Lambda imports only the function of its own room, so what that
@@ -104,18 +104,25 @@ export function pipelinesOver(platform: Platform, { tracking }: Ground, steps: S
   return pipelinesRoom(platform, { tracking: tracking.service, ...steps });
 }
 
-export function triggersOver(platform: Platform, pipelines: PipelinesService) {
-  return triggersRoom(platform, pipelineRuns(pipelines));
+export function triggersOver(platform: Platform, ground: Ground, pipelines: PipelinesService) {
+  return triggersRoom(platform, pipelineRuns(pipelines, trackedRuns(ground)));
 }
+
+const trackedRuns = ({ tracking }: Ground): TrackedRuns => ({
+  experiment: (call, id) => tracking.service.findExperiment(call, id),
+  tags: async (call, runId) =>
+    (await unlessMissing(tracking.service.getRun(call, runId as RunId)))?.tags,
+});
 
 export function loopsOver(
   platform: Platform,
-  { tracking }: Ground,
+  ground: Ground,
   registry: RegistryService,
   pipelines: PipelinesService,
 ) {
+  const { tracking } = ground;
   return loopsRoom(platform, {
-    runs: pipelineRuns(pipelines),
+    runs: pipelineRuns(pipelines, trackedRuns(ground)),
     models: {
       version: (call, name, version) => registry.getVersion(call, name, version),
       newest: async (call, name) =>

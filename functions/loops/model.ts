@@ -13,6 +13,8 @@ export const RetrainingAsked = z.strictObject({
   pipeline: Start.shape.pipeline,
   version: Start.shape.version,
   parameters: Start.shape.parameters,
+  /** Name or id; named after the pipeline if absent. */
+  experiment: Start.shape.experiment,
   gate: Gate,
 });
 export type RetrainingAsked = z.infer<typeof RetrainingAsked>;
@@ -25,6 +27,7 @@ export const Retraining = z.object({
   pipeline: z.string(),
   version: z.string().optional(),
   parameters: z.record(z.string(), z.json() as z.ZodType<Json>).default({}),
+  experiment: z.string().optional(),
   gate: Gate,
 });
 export type Retraining = z.infer<typeof Retraining>;

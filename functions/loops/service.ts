@@ -199,9 +199,9 @@ export function loopService(parts: LoopParts) {
 
     /** Prepares the pipeline run; answers what the machine starts it with. Throws what pipelines throws. */
     async begin(call: Call, retraining: Retraining) {
-      const { retraining: id, pipeline, version, parameters } = retraining;
+      const { retraining: id, pipeline, version, parameters, experiment } = retraining;
       await settle(call, subject(id), () => recordOf(call, retraining));
-      const asked = { pipeline, version, parameters, name: id, idempotency: id };
+      const asked = { pipeline, version, experiment, parameters, name: id, idempotency: id };
       const { runId, start: first } = await runs.prepareRun(call, asked);
       await settle(call, subject(id), async () => {
         const before = await recordOf(call, retraining);

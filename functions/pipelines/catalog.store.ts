@@ -54,6 +54,10 @@ export function catalogStore({ one, pointed, all, change, commit }: Records) {
     async getExperiment(call: Call, id: ExperimentId): Promise<Experiment | undefined> {
       return (await one<Experiment>(call, keys.experiment(id)))?.record;
     },
+    async findExperiment(call: Call, name: string): Promise<Experiment | undefined> {
+      const id = await pointed(call, keys.experimentName(name));
+      return id === undefined ? undefined : store.getExperiment(call, id as ExperimentId);
+    },
     listExperiments: (call: Call) => all<Experiment>(call, { pk: 'KFP#experiments' }),
     changeExperiment: (
       call: Call,

@@ -97,6 +97,19 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
         throw error;
       }
     },
+    /** The experiment of this name, made if nobody has it. */
+    async ensureExperiment(call: Call, name: string): Promise<Experiment> {
+      if (name === DEFAULT.name) return catalog.usedExperiment(call);
+      const found = await store.findExperiment(call, name);
+      if (found) return found;
+      try {
+        return await catalog.createExperiment(call, name, '');
+      } catch (error) {
+        const winner = await store.findExperiment(call, name);
+        if (winner) return winner;
+        throw error;
+      }
+    },
     async listExperiments(call: Call): Promise<Experiment[]> {
       const found = await store.listExperiments(call);
       return found.some(({ id }) => id === DEFAULT.id) ? found : [DEFAULT, ...found];

@@ -7,7 +7,16 @@ import { asProblem, Problem, type ProblemCode } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
 import type { Machines } from '../platform/ports.ts';
 import { nextStrike } from './cron.ts';
-import { changeOf, filled, isFor, type Seen, startedName, toldOfStart } from './match.ts';
+import {
+  changeOf,
+  filled,
+  isFor,
+  runOf,
+  type Seen,
+  startedName,
+  startNamed,
+  toldOfStart,
+} from './match.ts';
 import { type Firing, LIMITS, type Order, type Outcome, type Rule } from './model.ts';
 import type { Runs } from './runs.ts';
 import type { Burst, Due, TriggerStore } from './store.ts';
@@ -15,7 +24,7 @@ import type { Burst, Due, TriggerStore } from './store.ts';
 export interface FiringParts {
   readonly store: TriggerStore;
   readonly machines: Machines;
-  readonly runs: Pick<Runs, 'createRun'>;
+  readonly runs: Pick<Runs, 'createRun' | 'nameBehind'>;
   readonly world: World;
   /** Told when something will be due, so that a clock in this process wakes in time. */
   readonly wake: (dueAt: number) => void;
@@ -40,9 +49,16 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
 
   /** The rules that led to an event, by the firings behind the run it tells of. */
   async function ledTo(call: Call, seen: Seen): Promise<string[]> {
-    const start = toldOfStart(seen);
+    const start = toldOfStart(seen) ?? (await behind(call, seen));
     const before = start && (await store.firing(call, start.rule, start.firing));
     return before ? [...(before.after ?? []), before.rule] : [];
+  }
+
+  /** Of an event that names a run, of a pipeline or of MLflow: the firing that the run goes back to. */
+  async function behind(call: Call, seen: Seen) {
+    const runId = runOf(seen);
+    const name = runId === undefined ? undefined : await runs.nameBehind(call, runId);
+    return name === undefined ? undefined : startNamed(name);
   }
 
   async function consider(call: Call, rule: Rule, seen: Seen): Promise<void> {
@@ -177,10 +193,10 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
   }
 
   async function startOf(call: Call, order: Order): Promise<NonNullable<Firing['started']>> {
-    const { pipeline, version, parameters, gate } = order.start;
+    const { pipeline, version, experiment, parameters, gate } = order.start;
     const name = startedName(order.rule, order.firing);
     if (gate === undefined) {
-      const asked = { pipeline, version, parameters, name, idempotency: name };
+      const asked = { pipeline, version, experiment, parameters, name, idempotency: name };
       const { runId } = await runs.createRun(call, asked);
       return { kind: 'run', id: runId };
     }

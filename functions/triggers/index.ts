@@ -8,7 +8,7 @@ import { type TriggerService, triggerService } from './service.ts';
 import { triggerStore } from './store.ts';
 
 export { clock } from './clock.ts';
-export { pipelineRuns, type RunAsked, type Runs } from './runs.ts';
+export { pipelineRuns, type RunAsked, type Runs, type TrackedRuns } from './runs.ts';
 export type { TriggerService } from './service.ts';
 
 export type TriggersPlatform = Pick<Platform, 'table' | 'machines' | 'world' | 'secret'>;
@@ -19,7 +19,7 @@ export type TriggersPlatform = Pick<Platform, 'table' | 'machines' | 'world' | '
  */
 export function triggersRoom(
   platform: TriggersPlatform,
-  runs: Pick<Runs, 'check' | 'createRun'>,
+  runs: Pick<Runs, 'check' | 'checkExperiment' | 'createRun' | 'nameBehind'>,
 ): Room & {
   service: TriggerService;
   tick: Firings['tick'];

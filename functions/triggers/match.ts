@@ -2,7 +2,7 @@ import type { Told } from '../kernel/event.ts';
 import { hears } from '../kernel/event.ts';
 import type { Json } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
-import { type Expected, LIMITS, type On, Place, type Start } from './model.ts';
+import { type Expected, LIMITS, type On, Place, Start } from './model.ts';
 
 /** An event as rules see it: `$.type`, `$.subject`, `$.data...`. */
 export type Seen = Pick<Told, 'id' | 'type' | 'subject' | 'at' | 'data'>;
@@ -48,10 +48,21 @@ const STARTED = /^(?<rule>[A-Za-z0-9-]{1,40})-(?<firing>[0-9A-HJKMNP-TV-Z]{26})$
 export function toldOfStart(seen: Seen): { rule: string; firing: string } | undefined {
   const names = [placed(seen, '$.data.name'), placed(seen, '$.data.retraining')];
   for (const name of [...names, seen.subject.split('/').at(-1)]) {
-    const { rule, firing } = (typeof name === 'string' && STARTED.exec(name)?.groups) || {};
-    if (rule !== undefined && firing !== undefined) return { rule, firing };
+    const start = typeof name === 'string' ? startNamed(name) : undefined;
+    if (start) return start;
   }
   return undefined;
+}
+
+export function startNamed(name: string): { rule: string; firing: string } | undefined {
+  const { rule, firing } = STARTED.exec(name)?.groups ?? {};
+  return rule === undefined || firing === undefined ? undefined : { rule, firing };
+}
+
+/** The run that the event is about, of a pipeline or of MLflow. */
+export function runOf(seen: Seen): string | undefined {
+  const runId = placed(seen, '$.data.runId');
+  return typeof runId === 'string' ? runId : undefined;
 }
 export const startedName = (rule: string, firing: string): string => `${rule}-${firing}`;
 
@@ -66,12 +77,20 @@ export function changeOf(on: On, seen: Seen): string | undefined {
 /** The start with its places filled in. Throws `invalid` naming the parameter whose place the event lacks. */
 export function filled(start: Start, seen: Seen): Start {
   const parameters = Object.fromEntries(
-    Object.entries(start.parameters).map(([name, value]) => [name, fill(value, name, seen)]),
+    Object.entries(start.parameters).map(([name, value]) => [
+      name,
+      fill(value, `Parameter '${name}'`, seen),
+    ]),
   );
   const bytes = Buffer.byteLength(JSON.stringify(parameters));
   if (bytes > LIMITS.parameterBytes)
     throw new Problem('invalid', `The parameters are larger than ${LIMITS.parameterBytes} bytes.`);
-  return { ...start, parameters };
+  if (start.experiment === undefined) return { ...start, parameters };
+  const experiment = fill(start.experiment, 'experiment', seen);
+  const named = Start.shape.experiment.safeParse(experiment);
+  if (!named.success)
+    throw new Problem('invalid', `The experiment at ${start.experiment} must be a name or an id.`);
+  return { ...start, parameters, experiment: named.data };
 }
 
 function fill(value: Json, name: string, seen: Seen): Json {
@@ -80,7 +99,7 @@ function fill(value: Json, name: string, seen: Seen): Json {
     if (!Place.safeParse(value).success) return value;
     const found = placed(seen, value);
     if (found === undefined)
-      throw new Problem('invalid', `Parameter '${name}': the event has nothing at ${value}.`);
+      throw new Problem('invalid', `${name}: the event has nothing at ${value}.`);
     return found as Json;
   }
   if (Array.isArray(value)) return value.map((item) => fill(item, name, seen));

@@ -96,6 +96,14 @@ export const Gate = z.strictObject({
 });
 export type Gate = z.infer<typeof Gate>;
 
+const ExperimentText = z
+  .string()
+  .max(128, 'must be at most 128 characters')
+  .refine((text) => text.trim() !== '', 'must not be blank')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this refuses.
+  .refine((text) => !/[\u0000-\u001f\u007f]/.test(text), 'must not hold control characters')
+  .refine((text) => text.isWellFormed(), 'must be well-formed Unicode');
+
 /** What a rule starts: a pipeline run, or the machine `retraining` around one. */
 export const Start = z
   .strictObject({
@@ -109,6 +117,11 @@ export const Start = z
       .record(z.string().min(1).max(255), json)
       .refine((all) => Object.keys(all).length <= 200, 'may hold at most 200 parameters')
       .default({}),
+    /**
+     * Where its runs are logged: name or id, of pipelines or of MLflow, or `$.data.path`, taken from the event. One of
+     * that name is made if there is none. Named after the pipeline if absent.
+     */
+    experiment: ExperimentText.optional(),
     gate: Gate.optional(),
   })
   .refine(({ machine, gate }) => (machine === undefined) === (gate === undefined), {

@@ -2,9 +2,16 @@ import { createHash } from 'node:crypto';
 import type { Call } from '../kernel/call.ts';
 import type { Json } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
-import { PipelineId, type Run, RunId, VersionId } from '../pipelines/model.ts';
+import {
+  type Experiment,
+  ExperimentId,
+  PipelineId,
+  type Run,
+  RunId,
+  VersionId,
+} from '../pipelines/model.ts';
 import type { PipelinesService } from '../pipelines/service.ts';
-import { trackedRunId } from '../pipelines/tracked.ts';
+import { RUN_TAG, trackedRunId } from '../pipelines/tracked.ts';
 
 /** A run as rules and retrainings ask for it; the same `idempotency` is the same run. */
 export interface RunAsked {
@@ -12,6 +19,8 @@ export interface RunAsked {
   readonly pipeline: string;
   /** Name or id; the newest if absent. */
   readonly version?: string | undefined;
+  /** Name or id, of pipelines or of MLflow; named after the pipeline if absent. */
+  readonly experiment?: string | undefined;
   readonly parameters: Readonly<Record<string, Json>>;
   readonly name: string;
   readonly idempotency: string;
@@ -30,10 +39,21 @@ export interface RunSeen {
   readonly tracked: readonly string[];
 }
 
+/** What rules and retrainings ask of the MLflow side of runs. */
+export interface TrackedRuns {
+  /** Undefined for what is no id of an MLflow experiment, or nobody's. */
+  experiment(call: Call, id: string): Promise<{ name: string; lifecycle: string } | undefined>;
+  /** The tags of an MLflow run, or undefined. */
+  tags(call: Call, runId: string): Promise<ReadonlyMap<string, string> | undefined>;
+}
+const PARENT_TAG = 'mlflow.parentRunId';
+/** A run that a step began, a run below that, and so on. */
+const MAX_PARENTS = 5;
+
 export type Runs = ReturnType<typeof pipelineRuns>;
 
 /** The pipelines' service in the words of rules: pipelines by name or id, run ids made of a retry key. */
-export function pipelineRuns(pipelines: PipelinesService) {
+export function pipelineRuns(pipelines: PipelinesService, tracked: TrackedRuns) {
   const { catalog } = pipelines;
 
   /** Throws `missing`, naming which of both. */
@@ -42,32 +62,73 @@ export function pipelineRuns(pipelines: PipelinesService) {
     { pipeline, version }: Pick<RunAsked, 'pipeline' | 'version'>,
   ) {
     const id = PipelineId.safeParse(pipeline).data;
-    const { id: pipelineId } = id
+    const { id: pipelineId, name } = id
       ? await catalog.getPipeline(call, id)
       : await catalog.findPipeline(call, pipeline);
-    if (version === undefined) return { pipelineId };
+    if (version === undefined) return { name, pipelineId };
     const versionId = VersionId.safeParse(version).data;
     if (versionId) {
       await catalog.getVersion(call, pipelineId, versionId);
-      return { pipelineId, versionId };
+      return { name, pipelineId, versionId };
     }
     const versions = await catalog.listVersions(call, pipelineId);
     const named = versions.find(({ name }) => name === version);
     if (!named) throw new Problem('missing', `Pipeline ${pipeline} has no version '${version}'.`);
-    return { pipelineId, versionId: named.id };
+    return { name, pipelineId, versionId: named.id };
+  }
+
+  /** The experiment of this id, or the name of one that there may not be yet. Throws `missing`, `precondition`. */
+  async function experimentAt(call: Call, text: string): Promise<Experiment | string> {
+    const id = ExperimentId.safeParse(text).data;
+    if (id) return catalog.getExperiment(call, id);
+    const theirs = await tracked.experiment(call, text);
+    if (theirs?.lifecycle === 'deleted')
+      throw new Problem('precondition', `Experiment ${text} is deleted.`);
+    return theirs?.name ?? text;
+  }
+
+  async function experimentOf(call: Call, text: string): Promise<ExperimentId> {
+    const found = await experimentAt(call, text);
+    return typeof found === 'string' ? (await catalog.ensureExperiment(call, found)).id : found.id;
   }
 
   async function create(call: Call, asked: RunAsked, startedElsewhere: boolean): Promise<Run> {
     const { name, parameters, idempotency } = asked;
-    const source = await sourceOf(call, asked);
+    const { name: pipeline, ...source } = await sourceOf(call, asked);
+    const experimentId = await experimentOf(call, asked.experiment ?? pipeline);
     const id = runIdOf(idempotency);
-    return pipelines.createRun(call, { id, name, source, parameters, startedElsewhere });
+    return pipelines.createRun(call, {
+      id,
+      name,
+      experimentId,
+      source,
+      parameters,
+      startedElsewhere,
+    });
   }
 
   return {
     /** Throws `missing` for a pipeline or version that is not there. */
     async check(call: Call, asked: Pick<RunAsked, 'pipeline' | 'version'>): Promise<void> {
       await sourceOf(call, asked);
+    },
+
+    /** Throws `missing` for an experiment's id that nobody has, `precondition` for one that is deleted. */
+    async checkExperiment(call: Call, experiment: string): Promise<void> {
+      await experimentAt(call, experiment);
+    },
+
+    /** The name of the pipeline run that this run is, or that this MLflow run belongs to, itself or by its parents. */
+    async nameBehind(call: Call, runId: string): Promise<string | undefined> {
+      let id = RunId.safeParse(runId).data;
+      let at: string | undefined = runId;
+      for (let up = 0; !id && at !== undefined && up < MAX_PARENTS; up += 1) {
+        const tags: ReadonlyMap<string, string> | undefined = await tracked.tags(call, at);
+        id = RunId.safeParse(tags?.get(RUN_TAG)).data;
+        at = tags?.get(PARENT_TAG);
+      }
+      if (!id) return undefined;
+      return pipelines.getRun(call, id).then(({ name }) => name, unlessMissing);
     },
 
     /** Creates and starts it. Throws `missing`, `invalid`, `precondition`. */
@@ -100,6 +161,10 @@ export function pipelineRuns(pipelines: PipelinesService) {
       return { tasks, tracked: [trackedRunId(id), ...steps] };
     },
   };
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof Problem) || error.code !== 'missing') throw error;
 }
 
 /** A UUID (version 8) that is the same for the same retry key. */

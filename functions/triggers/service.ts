@@ -11,7 +11,7 @@ import type { TriggerStore } from './store.ts';
 
 export interface TriggerParts {
   readonly store: TriggerStore;
-  readonly runs: Pick<Runs, 'check'>;
+  readonly runs: Pick<Runs, 'check' | 'checkExperiment'>;
   readonly world: World;
   readonly pages: Pages;
   readonly wake: (dueAt: number) => void;
@@ -71,12 +71,12 @@ export function triggerService({ store, runs, world, pages, wake }: TriggerParts
   return {
     /**
      * Makes or replaces a rule. Putting what stands already changes nothing, so a clock keeps its next strike.
-     * Throws `invalid` for a schedule that is none or never fires and for a pipeline that is not there, `exhausted`
+     * Throws `invalid` for a schedule that is none or never fires and for a pipeline or experiment that is not there, `exhausted`
      * beyond the limit.
      */
     async put(call: Call, name: string, asked: RuleAsked): Promise<Rule> {
       if (asked.on.cron) checkClockwork(asked.on.cron, world.now());
-      await pipelineIsThere(call, asked.start);
+      await startsSomething(call, asked.start);
       return settle(call, subject(name), () => put(call, name, asked));
     },
 
@@ -147,13 +147,12 @@ export function triggerService({ store, runs, world, pages, wake }: TriggerParts
     },
   };
 
-  async function pipelineIsThere(call: Call, start: RuleAsked['start']): Promise<void> {
-    try {
-      await runs.check(call, start);
-    } catch (error) {
-      if (!(error instanceof Problem) || error.code !== 'missing') throw error;
-      throw new Problem('invalid', `start.pipeline: ${error.message}`, { field: 'start.pipeline' });
-    }
+  /** An experiment that comes with the event is looked for then. */
+  async function startsSomething(call: Call, start: RuleAsked['start']): Promise<void> {
+    await blame('start.pipeline', runs.check(call, start));
+    const { experiment } = start;
+    if (experiment !== undefined && !experiment.startsWith('$'))
+      await blame('start.experiment', runs.checkExperiment(call, experiment));
   }
 
   async function roomForOneMore(call: Call): Promise<void> {
@@ -166,6 +165,17 @@ export function triggerService({ store, runs, world, pages, wake }: TriggerParts
   }
 }
 export type TriggerService = ReturnType<typeof triggerService>;
+
+/** What is not there as `invalid`, said of the field that names it. */
+async function blame(field: string, check: Promise<void>): Promise<void> {
+  try {
+    await check;
+  } catch (error) {
+    if (!(error instanceof Problem) || !['missing', 'precondition'].includes(error.code))
+      throw error;
+    throw new Problem('invalid', `${field}: ${error.message}`, { field });
+  }
+}
 
 function sameRule(a: Rule, b: Rule): boolean {
   const told = ({ on, start, debounceSeconds, maximumPerHour, enabled }: Rule) =>

@@ -155,6 +155,11 @@ const rule = () =>
       },
     },
   });
+const experimentOf = async (run_id: string) => {
+  const { run } = await ask('GET', `/api/2.0/mlflow/runs/get?run_id=${run_id}`);
+  const query = `experiment_id=${run.info.experiment_id}`;
+  return (await ask('GET', `/api/2.0/mlflow/experiments/get?${query}`)).experiment;
+};
 const retrainings = async () => (await ask('GET', '/api/retrainings')).retrainings;
 
 test('drops of data become versions, the alias moves, the endpoint follows, a bad drop is refused', async () => {
@@ -248,6 +253,96 @@ test('a rule without a gate starts a plain run, once', async () => {
   const run = await ask('GET', `/apis/v2beta1/runs/${firings[0].started.id}`);
   expect(run).toMatchObject({ state: 'SUCCEEDED' });
   expect(ran).toEqual(['p']);
+});
+
+test('a metric that comes to hold starts a pipeline once, and what that run logs does not start the next', async () => {
+  const steps: string[] = [];
+  train = async (_path, run) => {
+    steps.push(run);
+    await mlflow('runs/log-metric', { run_id: run, key: 'wape', value: 0.9, timestamp: 1 });
+    return { parameters: { made: 0, wape: 0.9, champion_wape: 1 } };
+  };
+  const { experiment_id } = await mlflow('experiments/create', { name: 'watch' });
+  await ask('PUT', `/api/experiments/${experiment_id}/metric-rules/drift`, {
+    metric: 'wape',
+    comparison: '>',
+    threshold: 0.3,
+  });
+  await ask('PUT', '/api/rules/on-drift', {
+    on: {
+      event: {
+        type: 'tracking.metric-rule.held',
+        match: { '$.data.experimentId': experiment_id, '$.data.ruleId': 'drift' },
+      },
+    },
+    start: {
+      pipeline: 'forecast',
+      parameters: { path: '$.data.runId' },
+      experiment: '$.data.experimentId',
+    },
+  });
+  const { run } = await mlflow('runs/create', { experiment_id });
+  const { run_id } = run.info;
+  for (const [step, value] of [0.2, 0.4, 0.5].entries()) {
+    await mlflow('runs/log-metric', { run_id, key: 'wape', value, step, timestamp: step });
+    await home.quiet();
+  }
+  expect(ran).toEqual([run_id]);
+  const { firings } = await ask('GET', '/api/rules/on-drift/firings');
+  expect(firings).toMatchObject([
+    { outcome: 'own-run', cause: { subject: `runs/${steps[0]}` } },
+    { outcome: 'started', cause: { subject: `runs/${run_id}` } },
+  ]);
+  expect((await experimentOf(steps[0] ?? '')).name).toBe('watch');
+});
+
+test("a retraining's runs lay in the experiment of those that name none", async () => {
+  const steps: string[] = [];
+  train = async (_path, run) => {
+    steps.push(run);
+    return { parameters: { made: 0, wape: 1, champion_wape: 1 } };
+  };
+  const { experiment_id } = await mlflow('experiments/create', { name: 'by-number' });
+  const gate = { model: 'demand', metric: 'wape', direction: 'lower' };
+  const asked = { pipeline: 'forecast', parameters: { path: 'p' }, gate };
+  const { experiment_id: kfp } = await ask('POST', '/apis/v2beta1/experiments', {
+    display_name: 'by-id',
+  });
+  const named: string[] = [];
+  for (const experiment of [undefined, 'study', experiment_id, kfp, undefined]) {
+    const body = { ...asked, ...(experiment === undefined ? {} : { experiment }) };
+    const { id } = await ask('POST', '/api/retrainings', body);
+    await home.quiet();
+    const { runId } = await ask('GET', `/api/retrainings/${id}`);
+    const run = await ask('GET', `/apis/v2beta1/runs/${runId}`);
+    const { display_name } = await ask('GET', `/apis/v2beta1/experiments/${run.experiment_id}`);
+    const places = await Promise.all([run.mlflow_run_id, steps.at(-1)].map(experimentOf));
+    expect(places.map(({ name }) => name)).toEqual([display_name, display_name]);
+    named.push(display_name);
+  }
+  expect(named).toEqual(['forecast', 'study', 'by-number', 'by-id', 'forecast']);
+});
+
+test('a rule for an experiment that is gone is refused, and a retraining says why it failed', async () => {
+  const { experiment_id } = await mlflow('experiments/create', { name: 'gone' });
+  await mlflow('experiments/delete', { experiment_id });
+  for (const experiment of [experiment_id, '9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d']) {
+    const refused = await home.ask('PUT', '/api/rules/r', {
+      on: { data: { prefix: 'drops/' } },
+      start: { pipeline: 'forecast', experiment },
+    });
+    expect([refused.status, refused.text]).toEqual([400, expect.stringContaining(experiment)]);
+  }
+  await ask('POST', '/api/retrainings', {
+    pipeline: 'forecast',
+    parameters: { path: 'p' },
+    experiment: experiment_id,
+    gate: { model: 'demand', metric: 'wape', direction: 'lower' },
+  });
+  await home.quiet();
+  expect(await retrainings()).toMatchObject([
+    { state: 'refused', reason: expect.stringContaining(`Experiment ${experiment_id} is deleted`) },
+  ]);
 });
 
 test('a step that fails with many words is one readable line, the exception first', async () => {

@@ -47,6 +47,8 @@ beforeEach(async () => {
     (ground, shelf) => {
       const runs = {
         async check() {},
+        async checkExperiment() {},
+        nameBehind: async () => undefined,
         async createRun() {
           throw new Problem('unsupported', 'not here');
         },

@@ -15,7 +15,7 @@ const K = '/apis/v2beta1';
 const tensor = { name: 'age', shape: [1, 1], datatype: 'FP64', data: [1] };
 const rule = {
   on: { event: { type: `custom.${CANARY}.told` } },
-  start: { pipeline: `${CANARY}-pipeline`, parameters: { word: 'x' } },
+  start: { pipeline: `${CANARY}-pipeline`, parameters: { word: 'x' }, experiment: 'sweep' },
   debounceSeconds: 1,
 };
 const nothing = () => ({});
@@ -435,7 +435,13 @@ export const GOOD: Readonly<Record<string, (e: Entities) => Good>> = {
   'GET /api/retrainings/{id}': (e) => ({ fields: { id: e.retraining } }),
   'GET /api/retrainings/{id}/machine': (e) => ({ fields: { id: e.retraining } }),
   'POST /api/retrainings': (e) => ({
-    fields: { pipeline: e.pipeline, version: e.version, parameters: { word: 'x' }, gate: e.gate },
+    fields: {
+      pipeline: e.pipeline,
+      version: e.version,
+      parameters: { word: 'x' },
+      experiment: 'sweep',
+      gate: e.gate,
+    },
   }),
 };
 

@@ -76,6 +76,8 @@ describe('a rule with a clock', () => {
     home = await house((ground) => {
       room = triggersRoom(ground, {
         check: async () => undefined,
+        checkExperiment: async () => undefined,
+        nameBehind: async () => undefined,
         async createRun(_call, run) {
           if (!runs.some(({ idempotency }) => idempotency === run.idempotency)) runs.push(run);
           return { runId: run.idempotency };

@@ -10,16 +10,23 @@ let room: ReturnType<typeof triggersRoom>;
 let runs: Map<string, RunAsked>;
 let asked: number;
 let trouble: Problem | undefined;
+/** The name of the pipeline run behind an MLflow run. */
+let behind: Map<string, string>;
 
 beforeEach(async () => {
   runs = new Map();
   asked = 0;
   trouble = undefined;
+  behind = new Map();
   home = await house((ground) => {
     room = triggersRoom(ground, {
       async check(_call, { pipeline }) {
         if (pipeline !== 'train') throw new Problem('missing', `Pipeline ${pipeline} not found.`);
       },
+      async checkExperiment(_call, experiment) {
+        if (experiment === 'gone') throw new Problem('missing', 'Experiment gone not found.');
+      },
+      nameBehind: async (_call, runId) => behind.get(runId),
       async createRun(_call, run) {
         asked += 1;
         if (trouble) throw trouble;
@@ -83,6 +90,26 @@ describe('a rule on what runs tell', () => {
     expect((await outcomes()).sort()).toEqual(['own-run', 'started']);
   });
 
+  test("does not start itself by what its run's MLflow runs tell", async () => {
+    await put({ on: { event: { type: 'tracking.metric-rule.*' } } });
+    const held = async (runId: string) => {
+      home.world.pass(10);
+      await home.table.commit(call, [], {
+        type: 'tracking.metric-rule.held',
+        subject: `runs/${runId}`,
+        data: { ruleId: 'drift', runId },
+      });
+      await home.quiet();
+    };
+    await held('by-hand');
+    const [started = ''] = runs.keys();
+    behind.set('of-its-step', started);
+    behind.set('of-somebody', 'nightly');
+    await held('of-its-step');
+    await held('of-somebody');
+    expect(await outcomes()).toEqual(['started', 'own-run', 'started']);
+  });
+
   test('nor by way of another rule, and the other still hears it', async () => {
     await put({ on: onEnd, enabled: true }, 'ping');
     await heard('by-hand');
@@ -92,6 +119,37 @@ describe('a rule on what runs tell', () => {
     const byPing = [...runs.keys()].filter((name) => name.startsWith('ping-'));
     expect(byPing).toHaveLength(1);
     expect([...runs.keys()].some((name) => name.startsWith('pong-2-'))).toBe(true);
+  });
+});
+
+describe('the experiment of what a rule starts', () => {
+  const at = (experiment: unknown) =>
+    put({ on: onCustom(), start: { pipeline: 'train', experiment } });
+  const experiments = () => [...runs.values()].map(({ experiment }) => experiment);
+
+  test('is passed on as it is named, or taken from the event', async () => {
+    await put({ on: onCustom() }, 'plain');
+    await at('study');
+    await put({ on: onCustom(), start: { pipeline: 'train', experiment: '$.data.where' } }, 'told');
+    await send({ data: { where: '7' } });
+    await home.quiet();
+    expect(experiments().sort()).toEqual(['7', 'study', undefined]);
+  });
+
+  test('fails the firing that has none', async () => {
+    await at('$.data.where');
+    for (const data of [{}, { where: 7 }, { where: ' ' }]) await send({ data });
+    await home.quiet();
+    expect(runs.size).toBe(0);
+    expect((await firings()).map(({ why }) => why)).toEqual([
+      'The experiment at $.data.where must be a name or an id.',
+      'The experiment at $.data.where must be a name or an id.',
+      'experiment: the event has nothing at $.data.where.',
+    ]);
+  });
+
+  test.each(['gone', '', ' ', 'x'.repeat(129), 'a\u0000b', 7])('%j is refused', async (named) => {
+    expect(await at(named)).toMatchObject({ status: 400, body: { field: 'start.experiment' } });
   });
 });
 
