@@ -11,6 +11,7 @@ import type {
   InferenceRequest,
 } from '../functions/platform/ports.ts';
 import { type Copy, type CopyOptions, HungUp, startCopy } from './endpoint_copy.ts';
+import { LOOK_MS, type ScaleChange, type Scaling, scalingOf } from './endpoint_scaling.ts';
 import { writeRecord } from './job_folder.ts';
 
 export interface EndpointOptions extends Omit<CopyOptions, 'spec' | 'folder' | 'signal'> {
@@ -34,6 +35,11 @@ interface Revision {
   copies: Copy[];
   /** The one start under way, however many wait for it. */
   starting: Promise<Copy> | undefined;
+  readonly scaling: Scaling;
+  /** More copies are on their way. */
+  growing: boolean;
+  /** Another took its place: a copy that comes up late is not kept. */
+  retired: boolean;
 }
 
 const MAX_HELD = 10_000;
@@ -56,12 +62,12 @@ export function openEndpoint(
 ): Endpoint {
   const { world } = options;
   let target = asked;
-  let serving: Revision | undefined = served && { spec: served, copies: [], starting: undefined };
+  let serving: Revision | undefined = served && revisionOf(served);
   /** Why the target could not be switched to, and why what answers last ended. */
   let failure: string | undefined;
   let crash: string | undefined;
   let deploying: Promise<void> | undefined;
-  let idleTimer: NodeJS.Timeout | undefined;
+  let lookTimer: NodeJS.Timeout | undefined;
   let restartTimer: NodeJS.Timeout | undefined;
   const closing = new AbortController();
   let closed = false;
@@ -69,6 +75,11 @@ export function openEndpoint(
   let failures = 0;
   let notBefore = 0;
   let startNumber = world.now();
+
+  function revisionOf(spec: EndpointSpec): Revision {
+    const scaling = scalingOf(spec, world.now());
+    return { spec, copies: [], starting: undefined, scaling, growing: false, retired: false };
+  }
 
   /** One more copy of a revision; all who ask meanwhile share the start. */
   function start(revision: Revision): Promise<Copy> {
@@ -97,13 +108,13 @@ export function openEndpoint(
       folder,
       signal: closing.signal,
     });
-    if (closed) {
+    if (closed || revision.retired) {
       await copy.stop(0);
       throw new Problem('unavailable', 'The server is stopping.');
     }
     revision.copies.push(copy);
     if (revision === serving) crash = undefined;
-    armIdle();
+    keepLooking();
     void copy.ended.then(() => lost(revision, copy, world.now() - began));
     return copy;
   }
@@ -140,7 +151,7 @@ export function openEndpoint(
   }
 
   async function roll(spec: EndpointSpec): Promise<void> {
-    const next: Revision = { spec, copies: [], starting: undefined };
+    const next = revisionOf(spec);
     try {
       await start(next);
       for (let more = 1; more < spec.scale.minimum; more++) await start(next);
@@ -157,13 +168,14 @@ export function openEndpoint(
     crash = undefined;
     failures = 0;
     notBefore = 0;
-    armIdle();
+    keepLooking();
     if (old) await retire(old);
   }
 
   async function retire(revision: Revision): Promise<void> {
     const copies = revision.copies;
     revision.copies = [];
+    revision.retired = true;
     await Promise.all(copies.map((copy) => copy.stop(closed ? 0 : DRAIN_MS)));
   }
 
@@ -182,22 +194,55 @@ export function openEndpoint(
       });
   }
 
-  function armIdle(): void {
-    clearTimeout(idleTimer);
-    const revision = serving;
-    if (closed || !revision) return;
-    const { idleSeconds, minimum } = revision.spec.scale;
-    if (revision.copies.length <= minimum) return;
-    idleTimer = setTimeout(() => {
-      const busy = revision.copies.some((copy) => copy.active > 0) || held > 0;
-      if (revision !== serving || busy) return armIdle();
-      const surplus = revision.copies.splice(minimum);
-      for (const copy of surplus) copy.stop(0).catch(() => {});
-    }, idleSeconds * 1000);
-    idleTimer.unref();
+  /** Looks at the load as long as there is any, or a copy that could go: an idle endpoint costs nothing. */
+  function keepLooking(): void {
+    if (lookTimer || closed) return;
+    lookTimer = setTimeout(() => {
+      lookTimer = undefined;
+      if (closed || !serving) return;
+      const active = activeIn(serving);
+      scale(serving, active);
+      if (active > 0 || serving.copies.length > serving.spec.scale.minimum) keepLooking();
+    }, LOOK_MS);
+    lookTimer.unref();
   }
 
-  /** A copy to ask, taken: the least busy; the first ones wait for the start, and a full house starts one more. */
+  const activeIn = (revision: Revision) =>
+    held + revision.copies.reduce((sum, copy) => sum + copy.active, 0);
+
+  function wake(revision: Revision): Promise<Copy> {
+    if (!revision.starting) logScaled(0, { to: 1, why: 'a request came' });
+    return start(revision);
+  }
+
+  const logScaled = (from: number, change: ScaleChange) =>
+    options.log({ level: 'info', message: 'scaled', endpoint: target.name, from, ...change });
+
+  function scale(revision: Revision, active: number): void {
+    const from = revision.copies.length;
+    if (from === 0 || revision.growing || revision.starting) return;
+    const change = revision.scaling.look(from, active, world.now());
+    if (!change) return;
+    logScaled(from, change);
+    if (change.to > from) void grow(revision, change.to);
+    // The busiest stay; the others answer what they have and go.
+    const surplus = revision.copies.sort((a, b) => b.active - a.active).splice(change.to);
+    for (const copy of surplus) copy.stop(DRAIN_MS).catch(() => {});
+  }
+
+  async function grow(revision: Revision, to: number): Promise<void> {
+    revision.growing = true;
+    try {
+      while (!closed && revision === serving && revision.copies.length < to) await start(revision);
+    } catch (cause) {
+      const message = 'a further copy did not start';
+      options.log({ level: 'warn', message, endpoint: target.name, cause: String(cause) });
+    } finally {
+      revision.growing = false;
+    }
+  }
+
+  /** A copy to ask, taken: the least busy; the first ones wait for the start. */
   async function copyFor(deadline: number): Promise<Copy> {
     const revision = serving;
     if (!revision) {
@@ -211,17 +256,15 @@ export function openEndpoint(
     const [first, ...others] = revision.copies;
     if (first) {
       const copy = others.reduce((least, one) => (one.active < least.active ? one : least), first);
-      const { concurrency, maximum } = revision.spec.scale;
-      if (copy.active >= concurrency && revision.copies.length < maximum)
-        start(revision).catch(() => {});
       copy.take();
+      keepLooking();
       return copy;
     }
     const wait = revision.starting ? 0 : notBefore - world.now();
     if (wait > 0) await hold(delay(wait), deadline);
     if (serving === revision && revision.copies.length === 0)
       await hold(
-        start(revision).catch((error: Error) => {
+        wake(revision).catch((error: Error) => {
           throw new Problem(
             'unavailable',
             `The model server of '${target.name}' did not start: ${error.message}`,
@@ -302,7 +345,6 @@ export function openEndpoint(
         const copy = await copyFor(deadline);
         try {
           const answer = await copy.ask(request, deadline - world.now());
-          armIdle();
           return answer;
         } catch (error) {
           if (!(error instanceof HungUp))
@@ -327,7 +369,7 @@ export function openEndpoint(
     async close() {
       closed = true;
       closing.abort();
-      clearTimeout(idleTimer);
+      clearTimeout(lookTimer);
       clearTimeout(restartTimer);
       const starting = serving?.starting;
       if (serving) await retire(serving);

@@ -4,14 +4,27 @@ import { join } from 'node:path';
 
 /**
  * A model server for tests: `node model.ts FOLDER READY`. FOLDER/model.json says who it is and how it behaves:
- * `{name, broken?, until?}`; `until` is a file that must exist before it is ready. Each start adds its pid to FOLDER/starts.
+ * `{name, broken?, until?, slots?}`; `until` is a file that must exist before it is ready; `work:MS` takes one of its
+ * slots (1) for so long, and waits for one. Each start adds its pid to FOLDER/starts.
  */
 const [folder = '', ready = ''] = process.argv.slice(2);
 const model = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as {
   name: string;
   broken?: boolean;
   until?: string;
+  slots?: number;
 };
+let free = model.slots ?? 1;
+const waiting: (() => void)[] = [];
+function work(ms: number, done: () => void) {
+  if (free === 0) return void waiting.push(() => work(ms, done));
+  free -= 1;
+  setTimeout(() => {
+    free += 1;
+    done();
+    waiting.shift()?.();
+  }, ms);
+}
 appendFileSync(join(folder, 'starts'), `${process.pid}\n`);
 console.log(`loading ${model.name}`);
 if (model.broken) {
@@ -32,6 +45,8 @@ const server = createServer((request, response) => {
       response.writeHead(400, { 'content-type': 'application/json' });
       return response.end('{"error_code":"BAD_REQUEST","message":"bad"}');
     }
+    if (body.startsWith('work:'))
+      return work(Number(body.slice(5)), () => response.end(model.name));
     if (body.startsWith('wait:')) {
       const look = setInterval(() => {
         if (!existsSync(body.slice(5))) return;
