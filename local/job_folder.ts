@@ -20,7 +20,7 @@ import type { ProcessId } from './processes.ts';
  *
  *   spec.json            what was asked, kept by `prepare` or `submit`; the first one wins
  *   submitted.json       {order, at}: it shall run
- *   halt.json            {reason: 'stopped' | 'deadline', at}: why it was signalled
+ *   halt.json            {reason, at}: why it was signalled
  *   done.json            the Job as it ended; nothing changes after it
  *   nodes/<n>/pid exit log    the wrapper's (wrapper.ts)
  *   nodes/<n>/ml/...          what SageMaker mounts as its base folder (aws.md section 4.1)
@@ -37,8 +37,10 @@ export interface Submitted {
   readonly at: number;
 }
 export interface Halt {
-  readonly reason: 'stopped' | 'deadline' | 'node';
+  readonly reason: 'stopped' | 'deadline' | 'node' | 'memory';
   readonly at: number;
+  /** Of a node that had too much. */
+  readonly memoryBytes?: number;
 }
 /** What a SageMaker-shaped request may hold beyond our spec. */
 export interface LocalSpec extends JobSpec {

@@ -12,6 +12,7 @@ const NATIVE: readonly { readonly name: RegExp; readonly venv: boolean }[] = [
   { name: /(^|\/)ubi\d*\/python-\d+$/, venv: true },
   { name: /(^|\/)(alpine|busybox|bash)$/, venv: false },
 ];
+const NAMES = 'python, UBI python, alpine, busybox or bash';
 const PROGRAMS = /^(python(3(\.\d+)?)?|sh|bash|ash)$/;
 
 export type Runnable =
@@ -30,13 +31,13 @@ export function runsImage(image: string | undefined, command: readonly string[])
   const native = NATIVE.find(({ name }) => name.test(repository(image)));
   if (!native)
     return {
-      refused: `image '${image}' needs a container engine, and this machine's server runs none: use a python image, or run it in an account`,
+      refused: `image '${image}' needs a container engine, and this machine's server runs none: use an image of ${NAMES}, or run it in an account`,
     };
   const program = command[0] ?? '';
   if (program === LAUNCHER) return { ok: true, venv: true };
   if (!PROGRAMS.test(basename(program)))
     return {
-      refused: `image '${image}' is not pulled here, and its command '${program.slice(0, 60)}' is not one of python3, sh or bash`,
+      refused: `image '${image}' is not pulled here, and its command '${program.slice(0, 60)}' is not one of python3, sh or bash: begin it with one of these, or run it in an account`,
     };
   const warning = `Image '${image}' was not pulled: the command ran on this machine${native.venv ? ' in the pinned Python environment' : ''}.`;
   return { ok: true, venv: native.venv || /^python/.test(basename(program)), warning };

@@ -22,6 +22,7 @@ import {
   writeRecord,
 } from './job_folder.ts';
 import type { Runnable } from './job_images.ts';
+import { groupMemory } from './job_memory.ts';
 import { metricReader } from './job_metrics.ts';
 import { startTimeOf } from './process.ts';
 import { isAlive, signalGroup } from './processes.ts';
@@ -40,6 +41,8 @@ export interface RunOptions {
   readonly launcher: string;
   readonly log: (line: Record<string, unknown>) => void;
   readonly graceMs: number;
+  /** Of each node; more than that is left out of the middle. */
+  readonly logBytes: number;
   readonly hostEnv: NodeJS.ProcessEnv;
   /** Aborted when the server lets go of its jobs. */
   readonly closed: AbortSignal;
@@ -56,7 +59,7 @@ export interface Running {
   /** Runs it, or adopts what runs, to its end. */
   start(): Promise<void>;
   /** SIGTERM, SIGKILL after the grace; one that has not started never will. The first reason stays. */
-  halt(reason: Halt['reason']): Promise<void>;
+  halt(reason: 'stopped'): Promise<void>;
   readonly ended: Promise<Job>;
 }
 
@@ -66,6 +69,9 @@ interface Started {
 }
 /** How often an adopted process, which is not our child, is looked at. */
 const ADOPTED_POLL_MS = 200;
+/** How often the memory of a job that may have so much only is looked at. */
+const MEMORY_POLL_MS = 500;
+const LOG_BLOCK = 512;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function runJob(options: RunOptions): Running {
@@ -99,7 +105,8 @@ export function runJob(options: RunOptions): Running {
     }
   }
   async function follow(halt: Halt): Promise<void> {
-    await signalAll('SIGTERM');
+    // What has too much memory gets no time to take more.
+    await signalAll(halt.reason === 'memory' ? 'SIGKILL' : 'SIGTERM');
     const left = Math.max(0, halt.at + options.graceMs - world.now());
     await delay(left, undefined, { signal: closed, ref: false });
     if (!finishing) await signalAll('SIGKILL');
@@ -108,9 +115,9 @@ export function runJob(options: RunOptions): Running {
     if (!closed.aborted) options.log({ level: 'error', message: 'job signal lost', cause });
   };
 
-  async function halt(reason: Halt['reason']): Promise<void> {
+  async function halt(reason: Halt['reason'], more: Partial<Halt> = {}): Promise<void> {
     if (halted || finishing) return;
-    halted = { reason, at: world.now() };
+    halted = { ...more, reason, at: world.now() };
     await writeRecord(join(folder.path, 'halt.json'), halted);
     follow(halted).catch(lost);
   }
@@ -136,7 +143,8 @@ export function runJob(options: RunOptions): Running {
       program === LAUNCHER
         ? [join(place.interpreter?.bin ?? '', 'python3'), options.launcher, ...rest]
         : spec.command;
-    const child = spawn('/bin/sh', ['-c', WRAPPER, 'wrapper', root, ...command], {
+    const blocks = String(Math.ceil(options.logBytes / LOG_BLOCK));
+    const child = spawn('/bin/sh', ['-c', WRAPPER, 'wrapper', root, blocks, ...command], {
       cwd: join(root, 'scratch/work'),
       env: nodeEnv(place),
       detached: true,
@@ -193,7 +201,10 @@ export function runJob(options: RunOptions): Running {
       });
     job = { ...job, state: 'running', startedAt: started.at };
     if (halted) follow(halted).catch(lost);
-    else armDeadline(started.at + spec.deadlineSeconds * 1000);
+    else {
+      armDeadline(started.at + spec.deadlineSeconds * 1000);
+      watchMemory().catch(lost);
+    }
     return Promise.all(
       [...nodes.keys()].map(async (node) => {
         const exit = await nodeEnd(node);
@@ -202,6 +213,19 @@ export function runJob(options: RunOptions): Running {
         return exit;
       }),
     );
+  }
+
+  /** Stops the job once a node of it has more memory than it asked for. */
+  async function watchMemory(): Promise<void> {
+    const limit = spec.resources.memoryBytes;
+    while (limit !== undefined && !halted && !finishing) {
+      for (const node of nodes.keys()) {
+        const group = await groupOf(node);
+        const memoryBytes = group === undefined ? 0 : await groupMemory(group, limit);
+        if (memoryBytes > limit) return halt('memory', { memoryBytes });
+      }
+      await delay(MEMORY_POLL_MS, undefined, { signal: closed, ref: false });
+    }
   }
 
   function armDeadline(at: number): void {
@@ -246,6 +270,13 @@ export function runJob(options: RunOptions): Running {
       const failure = `The job ran past its deadline of ${spec.deadlineSeconds} seconds and was stopped.`;
       return { state: 'failed', failure, ...code };
     }
+    if (halted?.reason === 'memory') {
+      const [used, limit] = [halted.memoryBytes ?? 0, spec.resources.memoryBytes ?? 0].map(
+        megabytes,
+      );
+      const failure = `The job used ${used} of memory, its limit is ${limit}, and was stopped. Ask for more memory, or use less.`;
+      return { state: 'failed', failure, ...code };
+    }
     if (halted?.reason === 'stopped') return { state: 'stopped', ...code };
     if (exits.every((exit) => exit === 0)) return { state: 'succeeded', exitCode: 0 };
     const root = nodeFolder(folder, culprit);
@@ -275,10 +306,12 @@ export function runJob(options: RunOptions): Running {
   };
 }
 
+const megabytes = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
+
 /** Removes what only a running job needs; its log stays. */
 export async function sweep(folder: JobFolder, spec: LocalSpec): Promise<void> {
   for (let node = 0; node < spec.nodes; node++)
-    for (const part of ['scratch', 'ml'])
+    for (const part of ['scratch', 'ml', 'log.end'])
       await rm(join(nodeFolder(folder, node), part), { recursive: true, force: true });
 }
 

@@ -40,6 +40,8 @@ export interface LocalJobsOptions {
   readonly accelerators?: number;
   /** Between SIGTERM and SIGKILL; SageMaker's 120 s if absent. */
   readonly graceMs?: number;
+  /** Of a node's log, whose middle is left out beyond; 64 MiB if absent. */
+  readonly logBytes?: number;
   readonly hostEnv?: NodeJS.ProcessEnv;
 }
 
@@ -66,7 +68,8 @@ export interface LocalJobs extends Jobs {
  * which a mark in `active/` says that it has not ended; a new server reads the marks, adopts the live, reads the
  * finished and starts what never started.
  *
- * A queue in order of submission gives cores to jobs. While no job runs, nothing here runs.
+ * A queue in order of submission gives cores to jobs. While no job runs, nothing here runs; the memory of one that
+ * asked for so much is looked at twice a second.
  */
 export function localJobs(options: LocalJobsOptions): LocalJobs {
   const { world, dir } = options;
@@ -142,6 +145,7 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
       launcher: options.launcher,
       log: options.log,
       graceMs: options.graceMs ?? 120_000,
+      logBytes: options.logBytes ?? 64 << 20,
       hostEnv: options.hostEnv ?? process.env,
       closed: closing.signal,
     });
