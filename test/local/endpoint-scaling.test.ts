@@ -49,13 +49,15 @@ test('a ramp up and down takes few steps, each with its reason', () => {
     ...held(0, 15),
   ];
   const { changes, whys } = play({ maximum: 4 }, load);
-  expect(changes).toEqual(['1>2', '2>4', '4>1', '1>0']);
-  expect(whys.join('\n')).toMatch(
-    /^[\d.]+ requests at once, 2 a copy\n[\d.]+ requests at once, 2 a copy\nat most 1\.0 requests at once, 2 a copy in 10 s\nnobody asked for 10 s$/,
-  );
+  expect(changes).toEqual(['1>2', '2>4', '4>2', '2>1', '1>0']);
+  expect(whys[0]).toMatch(/^2\.\d requests at once, 2 a copy$/);
+  expect(whys.slice(-2)).toEqual([
+    'at most 1.0 requests at once, 2 a copy in 10 s',
+    'nobody asked for 10 s',
+  ]);
 });
 
-test('a burst shorter than a second starts nothing; a load that stays goes straight to what it needs', () => {
+test('a burst shorter than a second starts nothing; a steep load doubles what is up until it is enough', () => {
   const scaling = scalingOf(
     { scale: { minimum: 1, maximum: 9, concurrency: 2, idleSeconds: 10 } },
     0,
@@ -63,7 +65,7 @@ test('a burst shorter than a second starts nothing; a load that stays goes strai
   expect(scaling.look(1, 6, 0)).toBeUndefined();
   for (let now = LOOK_MS; now < 2000; now += LOOK_MS)
     expect(scaling.look(1, 1, now)).toBeUndefined();
-  expect(play({ maximum: 9 }, held(14, 3)).changes).toContain('2>7');
+  expect(play({ maximum: 9 }, held(14, 3)).changes).toEqual(['1>2', '2>4', '4>8']);
 });
 
 test('the minimum stays, whoever does not ask; a load that comes and goes within the window changes nothing', () => {
