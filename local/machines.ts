@@ -4,8 +4,9 @@ import type { WorkspaceId } from '../functions/kernel/ids.ts';
 import type { Json } from '../functions/kernel/json.ts';
 import { Problem } from '../functions/kernel/problem.ts';
 import { newUlid, type World } from '../functions/kernel/world.ts';
+import { checkMachineName, checkStart } from '../functions/platform/machine_spec.ts';
 import { type Execution, type Machines, Refused, type Table } from '../functions/platform/ports.ts';
-import { LIMITS, type StateMachine } from '../statemachines/asl.ts';
+import type { StateMachine } from '../statemachines/asl.ts';
 import { INVOKE, isWritten, START_EXECUTION } from '../statemachines/resources.ts';
 import { readMachine } from './asl/check.ts';
 import { ACCOUNT, childResult, deployedName, readChild, startError } from './asl/child.ts';
@@ -53,7 +54,6 @@ export interface LocalMachines extends Machines {
   close(): Promise<void>;
 }
 
-const NAME = /^[A-Za-z0-9_-]{1,70}$/;
 const HISTORY_PAGE = 1000;
 const COMMIT_MS = 60_000;
 
@@ -193,9 +193,7 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
     input: Json,
     parent: string,
   ): Promise<void> {
-    checkName(machine, 'machine');
-    checkName(execution, 'execution');
-    checkInput(input);
+    checkStart(machine, execution, input);
     const digest = await currentDigest(call, machine);
     if (digest === undefined)
       throw new Problem('missing', `The state machine ${machine} is not defined.`);
@@ -267,7 +265,7 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
 
   return {
     async define(call, name, definition) {
-      checkName(name, 'name');
+      checkMachineName(name);
       if (isWritten(name) || Object.hasOwn(written, name))
         throw new Problem('conflict', `${name} is a written state machine: choose another name.`);
       readMachine(definition);
@@ -345,29 +343,4 @@ export function localMachines(options: LocalMachinesOptions): LocalMachines {
       live.clear();
     },
   };
-}
-
-function checkName(name: string, field: string) {
-  if (!NAME.test(name))
-    throw new Problem(
-      'invalid',
-      `Invalid value for '${field}': at most 70 of letters, digits, _ and -.`,
-      { field },
-    );
-}
-
-function checkInput(input: Json) {
-  let bytes: number;
-  try {
-    bytes = Buffer.byteLength(JSON.stringify(input));
-  } catch (cause) {
-    throw new Problem('invalid', "Invalid value for 'input': it is no JSON.", {
-      field: 'input',
-      cause,
-    });
-  }
-  if (bytes > LIMITS.dataBytes)
-    throw new Problem('too_large', `The input is larger than ${LIMITS.dataBytes} bytes.`, {
-      field: 'input',
-    });
 }

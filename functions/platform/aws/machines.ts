@@ -16,6 +16,7 @@ import { DEPLOYED, isWritten } from '../../../statemachines/resources.ts';
 import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
 import { Problem, type ProblemCode } from '../../kernel/problem.ts';
+import { checkMachineName, checkStart } from '../machine_spec.ts';
 import type { Execution, HistoryEvent, MachineState, Machines } from '../ports.ts';
 import { cloudName } from './names.ts';
 
@@ -27,10 +28,7 @@ export interface StepFunctionsOptions {
   readonly roleArn: string;
 }
 
-const MACHINE = 68;
-const EXECUTION = 70;
 const PAGE = 1000;
-const DATA_BYTES = 262_144;
 
 /**
  * The Machines port on Step Functions. What ends is told by EventBridge, not here: a rule hands
@@ -74,7 +72,7 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
 
   return {
     async define(call, name, definition) {
-      checkName(name, 'name', MACHINE);
+      checkMachineName(name);
       if (isWritten(name))
         throw new Problem('conflict', `${name} is a written state machine: choose another name.`);
       try {
@@ -108,9 +106,7 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
     },
 
     async start(call, machine, execution, input) {
-      checkName(machine, 'machine', MACHINE);
-      checkName(execution, 'execution', EXECUTION);
-      const text = inputText(input);
+      const text = checkStart(machine, execution, input);
       try {
         await client.send(
           new StartExecutionCommand({
@@ -221,24 +217,6 @@ function readExecution(
     ...(cause === undefined ? {} : { cause }),
     ...(stopDate === undefined ? {} : { endedAt: stopDate.getTime() }),
   };
-}
-
-function checkName(name: string, field: string, most: number) {
-  if (!/^[A-Za-z0-9_-]+$/.test(name) || name.length > most)
-    throw new Problem(
-      'invalid',
-      `Invalid value for '${field}': at most ${most} of letters, digits, _ and -.`,
-      { field },
-    );
-}
-
-function inputText(input: Json): string {
-  const text = JSON.stringify(input);
-  if (Buffer.byteLength(text) > DATA_BYTES)
-    throw new Problem('too_large', `The input is larger than ${DATA_BYTES} bytes.`, {
-      field: 'input',
-    });
-  return text;
 }
 
 const named = (error: unknown, ...names: readonly string[]): boolean =>
