@@ -143,6 +143,37 @@ const env = defineCommand({
   },
 });
 
+const audit = defineCommand({
+  meta: { name: 'audit', description: 'What happened, and whether that is all' },
+  subCommands: {
+    verify: defineCommand({
+      meta: {
+        name: 'verify',
+        description: 'Check each chain and the anchors; exit 1 names what was tampered with',
+      },
+      args: {
+        data,
+        url: { type: 'string', description: 'A server elsewhere; MLFLOW_TRACKING_TOKEN opens it' },
+        kept: {
+          type: 'string',
+          description: 'An anchor that was kept elsewhere, <number>:<hash>, to be found again',
+        },
+      },
+      async run({ args }) {
+        const { verifyAudit } = await import('../local/audit.ts');
+        const whole = await verifyAudit({
+          data: args.data,
+          url: args.url,
+          kept: args.kept,
+          token: process.env['MLFLOW_TRACKING_TOKEN'],
+          write: (line) => process.stdout.write(`${line}\n`),
+        }).catch(fail);
+        process.exit(whole ? 0 : 1);
+      },
+    }),
+  },
+});
+
 const demo = defineCommand({
   meta: { name: 'demo', description: 'Play demand forecasting from data to retraining by events' },
   args: {
@@ -199,6 +230,6 @@ await runMain(
       version: '0.1.0',
       description: 'MLOps on one machine or in your AWS account',
     },
-    subCommands: { start, demo, env, token },
+    subCommands: { start, demo, env, token, audit },
   }),
 );

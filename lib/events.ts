@@ -42,6 +42,9 @@ export const SOURCE = 'stillflow';
 export const detailTypes = (hears: readonly string[]): unknown[] =>
   hears.map((pattern) => (pattern.endsWith('*') ? { prefix: pattern.slice(0, -1) } : pattern));
 
+/** What a follower hears at once that hears many together. */
+const GATHERED = { batchSize: 100, maxBatchingWindow: Duration.seconds(30) };
+
 /** Facts on their way: the table's stream to the bus, the bus to a queue a follower, and the log to the compactor. */
 export class EventsStack extends Stack {
   private readonly alarms: Topic;
@@ -80,7 +83,11 @@ export class EventsStack extends Stack {
         object: { key: [{ wildcard: '*/data/*' }] },
       },
     });
-    if (props.rooms['triggers']) this.clock();
+    if (props.rooms['triggers'])
+      this.clock('Tick', 'triggers', 'rate(1 minute)', 'Rules of stillflow that follow a clock');
+    // Some minutes past, when what the hour's last events left has been noted.
+    if (props.rooms['governance'])
+      this.clock('Hour', 'governance', 'cron(5 * * * ? *)', 'Anchors of the audit of stillflow');
     for (const [room, { followers }] of Object.entries(props.rooms))
       for (const follower of followers) if (!follower.here) this.follower(bus, room, follower);
     new CfnOutput(this, 'AlarmTopic', { value: this.alarms.topicArn });
@@ -132,7 +139,7 @@ export class EventsStack extends Stack {
   }
 
   /** Rule, queue, dead letters, alarm and function of one follower. */
-  private follower(bus: EventBus, room: string, { name, hears }: Follower): void {
+  private follower(bus: EventBus, room: string, { name, hears, runMany }: Follower): void {
     const dead = this.queue(`${name}-dead`, Duration.days(14));
     const queue = this.queue(name, Duration.days(4), dead);
     new Rule(this, `${name}-rule`, {
@@ -153,7 +160,10 @@ export class EventsStack extends Stack {
       timeout: seconds(60),
     });
     lambda.addEventSource(
-      new SqsEventSource(queue, { batchSize: 10, reportBatchItemFailures: true }),
+      new SqsEventSource(queue, {
+        ...(runMany ? GATHERED : { batchSize: 10 }),
+        reportBatchItemFailures: true,
+      }),
     );
     this.alarm(
       `${name}-dead-alarm`,
@@ -185,24 +195,24 @@ export class EventsStack extends Stack {
     );
   }
 
-  /** The clock of rules with a schedule: what is due is done each minute. A tick that fails is made up by the next. */
-  private clock(): void {
-    const { lambda } = new OurFunction(this, 'tick', {
-      entry: 'functions/triggers/handler.ts',
+  /** A room's own clock: what is due is done at each tick, and a tick that fails is made up by the next. */
+  private clock(id: string, room: string, scheduleExpression: string, description: string): void {
+    const { lambda } = new OurFunction(this, id.toLowerCase(), {
+      entry: `functions/${room}/handler.ts`,
       exported: 'tick',
       environment: this.props.environment,
-      grants: roomGrants(this, this.props.data, this.props.roles, 'triggers'),
+      grants: roomGrants(this, this.props.data, this.props.roles, room),
       timeout: seconds(55),
     });
-    const role = new Role(this, 'TickRole', {
+    const role = new Role(this, `${id}Role`, {
       assumedBy: new ServicePrincipal('scheduler.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
       }),
     });
     give(role, [{ actions: ['lambda:InvokeFunction'], resources: [lambda.functionArn] }]);
-    new CfnSchedule(this, 'Tick', {
-      description: 'Rules of stillflow that follow a clock',
-      scheduleExpression: 'rate(1 minute)',
+    new CfnSchedule(this, id, {
+      description,
+      scheduleExpression,
       flexibleTimeWindow: { mode: 'OFF' },
       target: {
         arn: lambda.functionArn,

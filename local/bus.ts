@@ -25,7 +25,9 @@ export interface DeadLetter {
   readonly follower: string;
   readonly entry: Outgoing;
   readonly error: string;
-  /** Milliseconds since the epoch. */
+  /** Absent in letters of older releases: `ATTEMPTS`. */
+  readonly attempts?: number;
+  /** When it was last tried; milliseconds since the epoch. */
   readonly at: number;
 }
 
@@ -36,14 +38,16 @@ export interface LocalBus extends Bus {
   settled(): Promise<void>;
   /** True if nothing waits and nobody runs. */
   idle(): boolean;
-  letters(): DeadLetter[];
-  /** Delivers a dead letter once more; it is forgotten when that works, and kept when it throws. */
+  /** By id, from after `after` on. */
+  letters(after?: string, limit?: number): DeadLetter[];
+  letter(id: string): DeadLetter | undefined;
+  /** Delivers a dead letter once more; it is forgotten when that works, and kept, with the new error, when it throws. */
   replay(id: string): Promise<void>;
   /** Ends after the deliveries under way; what waits is delivered after the next start. */
   stop(): Promise<void>;
 }
 
-const ATTEMPTS = 8;
+export const ATTEMPTS = 8;
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 30_000;
 const BATCH = 100;
@@ -229,6 +233,7 @@ export function openBus(options: LocalBusOptions): LocalBus {
           follower: line.name,
           entry,
           error: text(error),
+          attempts: line.attempts,
           at: world.now(),
         };
         void table.letters.put(id, letter);
@@ -307,14 +312,27 @@ export function openBus(options: LocalBusOptions): LocalBus {
     idle,
     settled: () =>
       idle() || stopped ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve)),
-    letters: () => [...table.letters.getRange()].map(({ value }) => value as DeadLetter),
+    letters(after, limit = Number.MAX_SAFE_INTEGER) {
+      const from = after === undefined ? {} : { start: `${after}\0` };
+      return [...table.letters.getRange({ ...from, limit })].map(
+        ({ value }) => value as DeadLetter,
+      );
+    },
+    letter: (id) => table.letters.get(id) as DeadLetter | undefined,
 
     async replay(id) {
       const letter = table.letters.get(id) as DeadLetter | undefined;
       const line = lines.find(({ name }) => name === letter?.follower);
       if (!letter || !line)
         throw new Error(`No dead letter ${id} of a follower that still exists.`);
-      await line.deliver([letter.entry]);
+      try {
+        await line.deliver([letter.entry]);
+      } catch (error) {
+        const attempts = (letter.attempts ?? ATTEMPTS) + 1;
+        const kept: DeadLetter = { ...letter, attempts, error: text(error), at: world.now() };
+        await table.write(() => void table.letters.put(id, kept));
+        throw error;
+      }
       await table.write(() => void table.letters.remove(id));
     },
 
@@ -336,10 +354,16 @@ function followerLine(follower: Follower, options: LocalBusOptions): Line {
   return {
     ...fresh,
     name: follower.name,
-    batch: 1,
-    restMs: 0,
+    batch: follower.runMany ? BATCH : 1,
+    restMs: follower.runMany ? FOLD_REST_MS : 0,
     wants: (entry) => 'told' in entry && hears(follower.hears, entry.told.type),
     async deliver(entries) {
+      const [first] = entries;
+      if (follower.runMany && first && 'told' in first) {
+        const heard = entries.flatMap((entry) => ('told' in entry ? [entry.told] : []));
+        const call = callOf(options, follower.name, first.told.workspace, first.told);
+        return follower.runMany(call, heard);
+      }
       for (const entry of entries)
         if ('told' in entry)
           await follower.run(

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { BuiltApp } from '../functions/app.ts';
-import { systemCall } from '../functions/kernel/call.ts';
+import { type Call, systemCall } from '../functions/kernel/call.ts';
 import { DEFAULT_WORKSPACE } from '../functions/kernel/ids.ts';
 import type { Json } from '../functions/kernel/json.ts';
 import { newUlid, type World } from '../functions/kernel/world.ts';
@@ -16,6 +16,7 @@ import { type LocalBus, openBus } from './bus.ts';
 import { backgroundReader } from './documents.ts';
 import { type LocalEndpoints, localEndpoints, pythonServer } from './endpoints.ts';
 import { type LocalJobs, localJobs } from './jobs.ts';
+import { lettersOf } from './letters.ts';
 import { type LocalMachines, localMachines } from './machines.ts';
 import { installationSecret } from './secret.ts';
 import { type LocalTable, openTable } from './table.ts';
@@ -106,6 +107,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
     endpoints,
     secret,
     url,
+    letters: lettersOf(() => bus),
     artifacts: 'proxy',
     steps: {
       runsImage: (image, command) => jobs.runs(image, command),
@@ -125,7 +127,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
         integrations: { [TRAINING_JOB]: job, [PROCESSING_JOB]: job },
         workspaces: [DEFAULT_WORKSPACE],
       });
-      stopClock = startClock(app, world, log);
+      stopClock = startClocks(app, world, log);
       return bus;
     },
 
@@ -160,20 +162,28 @@ function writtenMachines(): Record<string, Json> {
   );
 }
 
-/** Rules by the clock. */
-function startClock(app: BuiltApp, world: World, log: LocalPlatformOptions['log']) {
-  const { triggers } = app.rooms;
-  const hand = clock(
-    world.now,
-    (delayMs, run) => {
-      const timer = setTimeout(run, delayMs);
-      return () => clearTimeout(timer);
-    },
-    (error) => log({ level: 'error', message: 'the clock failed', error: String(error) }),
-  );
-  triggers.onDue(hand.wake);
-  hand.start(() =>
-    triggers.tick(systemCall(DEFAULT_WORKSPACE, 'triggers', newUlid(world), world.now() + 60_000)),
-  );
-  return hand.stop;
+/** What rooms do by the clock: rules each when it is due, anchors each hour. */
+function startClocks(app: BuiltApp, world: World, log: LocalPlatformOptions['log']) {
+  const { triggers, governance } = app.rooms;
+  const handOf = (name: string, tick: (call: Call) => Promise<number | undefined>) => {
+    const hand = clock(
+      world.now,
+      (delayMs, run) => {
+        const timer = setTimeout(run, delayMs);
+        return () => clearTimeout(timer);
+      },
+      (error) =>
+        log({ level: 'error', message: `${name}: the clock failed`, error: String(error) }),
+    );
+    hand.start(() =>
+      tick(systemCall(DEFAULT_WORKSPACE, name, newUlid(world), world.now() + 60_000)),
+    );
+    return hand;
+  };
+  const hands = [handOf('triggers', triggers.tick), handOf('governance', governance.tick)];
+  const [rules] = hands;
+  if (rules) triggers.onDue(rules.wake);
+  return async () => {
+    await Promise.all(hands.map((hand) => hand.stop()));
+  };
 }

@@ -2,13 +2,19 @@ import type { Call } from '../kernel/call.ts';
 import { type ChainHead, firstBroken, type Told } from '../kernel/event.ts';
 import type { Table } from '../platform/ports.ts';
 import { headKey } from '../platform/records.ts';
+import type { GovernanceStore } from './store.ts';
+import { type Verification, verification } from './verification.ts';
 
 /**
  * The audit is the events themselves: each was committed with its change and is chained to its subject's last. The
  * newest hash also stands in the subject's own item, so a lost tail is found as well as a lost, edited or moved entry.
  */
-export function governanceService(table: Table) {
+export function governanceService(table: Table, store: GovernanceStore) {
+  const whole: Verification = verification(store);
   return {
+    /** All subjects of the workspace against their anchors, a page at a time. */
+    whole,
+
     /** One page, oldest first. */
     entries: (
       call: Call,

@@ -52,11 +52,11 @@ export function lambdas(room: Room, platform: Base) {
   };
 }
 
-/** What EventBridge Scheduler runs each minute, for the one workspace that there is. */
-export function minute(tick: (call: Call) => Promise<unknown>, { world }: Base) {
+/** What EventBridge Scheduler runs by the clock of a room, for the one workspace that there is. */
+export function minute(tick: (call: Call) => Promise<unknown>, { world }: Base, name = 'triggers') {
   return async (_event: unknown, context: Context): Promise<void> => {
     const deadline = world.now() + context.getRemainingTimeInMillis();
-    await tick(systemCall(DEFAULT_WORKSPACE, 'triggers', context.awsRequestId, deadline));
+    await tick(systemCall(DEFAULT_WORKSPACE, name, context.awsRequestId, deadline));
   };
 }
 
@@ -103,16 +103,35 @@ async function follow(
   const follower = room.followers.find((one) => one.name === name);
   if (!follower) throw new Error(`This room has no follower '${name}'`);
   const batchItemFailures: { itemIdentifier: string }[] = [];
+  const failed = (error: unknown, messageIds: readonly string[]) => {
+    for (const messageId of messageIds) {
+      log({ level: 'error', follower: name, messageId, error: String(error) });
+      batchItemFailures.push({ itemIdentifier: messageId });
+    }
+  };
+  const callOf = (workspace: WorkspaceId, id: string) =>
+    systemCall(workspace, follower.name, id, world.now() + context.getRemainingTimeInMillis());
+  const gathered = new Map<WorkspaceId, { told: Told; messageId: string }[]>();
   for (const { body, messageId } of event.Records) {
     try {
       const told = JSON.parse(body) as Told;
       const workspace = WorkspaceId.parse(told.workspace);
-      const deadline = world.now() + context.getRemainingTimeInMillis();
-      await follower.run(systemCall(workspace, follower.name, told.id, deadline), told);
+      const together = gathered.get(workspace) ?? [];
+      if (follower.runMany) gathered.set(workspace, [...together, { told, messageId }]);
+      else await follower.run(callOf(workspace, told.id), told);
     } catch (error) {
-      log({ level: 'error', follower: name, messageId, error: String(error) });
-      batchItemFailures.push({ itemIdentifier: messageId });
+      failed(error, [messageId]);
     }
+  }
+  for (const [workspace, heard] of gathered) {
+    const call = callOf(workspace, context.awsRequestId);
+    const tolds = heard.map(({ told }) => told);
+    await follower.runMany?.(call, tolds).catch((error: unknown) =>
+      failed(
+        error,
+        heard.map(({ messageId }) => messageId),
+      ),
+    );
   }
   return { batchItemFailures };
 }

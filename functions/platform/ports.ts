@@ -14,6 +14,8 @@ export interface Platform {
   readonly machines: Machines;
   readonly jobs: Jobs;
   readonly endpoints: Endpoints;
+  /** Absent where dead letters lie in queues of the account's own, which list and redrive them. */
+  readonly letters?: DeadLetters;
   /** Signs page tokens; 32 bytes, made once per installation, never shown. */
   readonly secret: Uint8Array;
   /** `http://127.0.0.1:5000`: where steps and people reach this installation. */
@@ -243,6 +245,8 @@ export interface Follower {
   /** It serves only its own process: the bus inside one delivers to it, and a stack makes no queue for it. */
   readonly here?: true;
   run(call: Call, told: Told): Promise<void>;
+  /** Where given, it hears at once what has gathered in one workspace, instead of one event after the other. */
+  runMany?(call: Call, heard: readonly Told[]): Promise<void>;
 }
 
 /**
@@ -251,6 +255,30 @@ export interface Follower {
  */
 export interface Bus {
   publish(entries: readonly Told[]): Promise<void>;
+}
+
+/** A delivery that failed each time it was tried and was set aside. */
+export interface DeadLetter {
+  /** One segment of a path. */
+  readonly id: string;
+  readonly follower: string;
+  /** Absent for what a `Folder` could not fold. */
+  readonly event?: Told;
+  readonly attempts: number;
+  readonly error: string;
+  /** When it was last tried; milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** What the bus of this installation has set aside of a workspace's deliveries. */
+export interface DeadLetters {
+  /** At most 100 a page, in the order of their ids. */
+  list(call: Call, after?: string): Promise<{ letters: DeadLetter[]; next?: string }>;
+  /**
+   * Delivers it once more and forgets it when that works. Throws `missing`, and `precondition` when the follower fails
+   * again (it is kept) or exists no more.
+   */
+  replay(call: Call, id: string): Promise<DeadLetter>;
 }
 
 /** Hears items that were put and are not events: the log entries that the compactor folds. Same promises as Bus. */

@@ -29,7 +29,7 @@ export const retryKey = (key: string): Key => ({ pk: `I#${key}`, sk: '-' });
 export const headKey = (subject: string): Key => ({ pk: `E#${subject}`, sk: 'HEAD' });
 /** Entries sort by their place in the chain, not by their ULID: a clock may go backwards, the chain may not. */
 export const ENTRY_PREFIX = '@';
-export const entryKey = (told: Told): Key => ({
+export const entryKey = (told: Pick<Told, 'subject' | 'sequence'>): Key => ({
   pk: `E#${told.subject}`,
   sk: `${ENTRY_PREFIX}${String(told.sequence).padStart(12, '0')}`,
 });

@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import type { Call } from '../../functions/kernel/call.ts';
+import type { Told } from '../../functions/kernel/event.ts';
 import type { Folder, Follower, Item } from '../../functions/platform/ports.ts';
 import { type LocalBus, openBus } from '../../local/bus.ts';
 import { type LocalTable, openTable } from '../../local/table.ts';
@@ -143,6 +145,39 @@ test('a dead letter is listed with its error and can be replayed once the cause 
   await bus.replay(letter?.id ?? '');
   expect(heard).toEqual([7]);
   expect(bus.letters()).toEqual([]);
+});
+
+test('a follower of many hears what has gathered at once, a workspace at a time, and all of it again when it fails', async () => {
+  const heard: { workspace: string; ns: unknown[] }[] = [];
+  let failures = 1;
+  const many = {
+    name: 'many',
+    hears: ['*'],
+    run: async () => expect.unreachable(),
+    async runMany(at: Call, tolds: readonly Told[]) {
+      if (failures-- > 0) throw new Error('not now');
+      heard.push({
+        workspace: at.workspace,
+        ns: tolds.map(({ data }) => (data as { n: number }).n),
+      });
+    },
+  };
+  const { bus, table } = await opened([many]);
+  const other = callIn('bus00001');
+  for (const [at, n] of [
+    [call, 1],
+    [call, 2],
+    [other, 3],
+    [call, 4],
+  ] as const)
+    await table.commit(at, [], event(n));
+  bus.start();
+  await bus.settled();
+  expect(heard).toEqual([
+    { workspace: 'bus00000', ns: [1, 2] },
+    { workspace: 'bus00001', ns: [3] },
+    { workspace: 'bus00000', ns: [4] },
+  ]);
 });
 
 test('a folder is given the items of its prefix, a workspace at a time', async () => {

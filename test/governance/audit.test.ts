@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { governanceService } from '../../functions/governance/service.ts';
+import { governanceRoom } from '../../functions/governance/index.ts';
 import { type LocalTable, openTable } from '../../local/table.ts';
 import { testCall, testWorld } from '../world.ts';
 
@@ -17,6 +17,7 @@ afterAll(async () => {
 });
 
 const call = testCall();
+const room = () => governanceRoom({ table, world: testWorld(), secret: new Uint8Array(32) });
 const change = (subject: string, n: number) =>
   table.commit(call, [{ put: { pk: `T#${subject}`, sk: '-', n } }], {
     type: 'test.thing.changed',
@@ -33,11 +34,11 @@ const keysOf = (subject: string) =>
 
 test('a whole chain is whole, however long', async () => {
   for (let n = 0; n < 30; n++) await change('whole', n);
-  expect(await governanceService(table).verify(call, 'whole')).toEqual({ checked: 30 });
+  expect(await room().service.verify(call, 'whole')).toEqual({ checked: 30 });
 });
 
 test('a subject that nothing happened to is whole', async () => {
-  expect(await governanceService(table).verify(call, 'nothing')).toEqual({ checked: 0 });
+  expect(await room().service.verify(call, 'nothing')).toEqual({ checked: 0 });
 });
 
 test.each([
@@ -55,5 +56,5 @@ test.each([
   const subject = `things-${how}`;
   for (let n = 0; n < 4; n++) await change(subject, n);
   await tamper(keysOf(subject));
-  expect((await governanceService(table).verify(call, subject)).broken).toBeTruthy();
+  expect((await room().service.verify(call, subject)).broken).toBeTruthy();
 });

@@ -74,6 +74,15 @@ const room: Room = {
         heard.push(`${call.workspace} ${told.id}`);
       },
     },
+    {
+      name: 'tests-many',
+      hears: ['*'],
+      run: async () => expect.unreachable(),
+      async runMany(call, tolds) {
+        if (call.workspace === 'failing0') throw new Error('not today');
+        heard.push(`${call.workspace} ${tolds.map(({ id }) => id)}`);
+      },
+    },
   ],
   tasks: {
     'tests-task': async (call, input) => {
@@ -148,6 +157,41 @@ test('an open route answers anyone', async () => {
   expect((await entries.http(event('/open'))).statusCode).toBe(200);
 });
 
+test.each([
+  ['a header that names a caller', { 'x-stillflow-caller': 'ada' }],
+  ['what gateways put into headers', { 'x-amzn-oidc-identity': 'ada', 'x-apigateway-event': '{}' }],
+  [
+    'a signature that no gateway looked at',
+    { authorization: 'AWS4-HMAC-SHA256 Credential=AKIA/x' },
+  ],
+  [
+    'a header named as the context is',
+    { 'requestcontext.authorizer.iam.userarn': 'arn:aws:iam::1:user/ada' },
+  ],
+])('%s makes no identity', async (_what, headers) => {
+  const query = 'authorizer[iam][userArn]=arn:aws:iam::1:user/ada';
+  for (const authorizer of [undefined, {}, { iam: null }, { iam: {} }, { iam: { userArn: '' } }]) {
+    const asked = event('/raw', { headers, rawQueryString: query, authorizer });
+    expect((await entries.http(asked)).statusCode).toBe(401);
+  }
+});
+
+test('whom the gateway found stays whoever the headers say', async () => {
+  const authorizer = { iam: { userArn: 'arn:aws:iam::1:user/eve' } };
+  const headers = { authorization: `Bearer ${token}`, 'x-stillflow-caller': 'ada' };
+  const answer = await entries.http(event('/api/2.0/mlflow/who', { headers, authorizer }));
+  expect(JSON.parse(answer.body ?? '').caller).toEqual({ name: 'iam:user/eve', role: 'write' });
+  const other = event('/raw', { headers: { 'x-mlflow-workspace': 'team0001' }, authorizer });
+  expect((await entries.http(other)).statusCode).toBe(403);
+});
+
+test('behind the streaming front nothing that an event says of an authorizer counts', async () => {
+  const { out, chunks } = sink();
+  const authorizer = { iam: { userArn: 'arn:aws:iam::1:user/eve' } };
+  await entries.stream(event('/follow', { authorizer }), out);
+  expect(chunks.join('')).toContain('needs a token');
+});
+
 test('no header makes an identity', async () => {
   const headers = { 'x-stillflow-caller': 'ada', authorization: `Bearer ${token}` };
   expect((await entries.http(event('/raw', { headers }))).statusCode).toBe(401);
@@ -157,7 +201,7 @@ test('a SigV4 caller writes in the default workspace and administers nothing', a
   const authorizer = { iam: { userArn: 'arn:aws:sts::1:assumed-role/ml/ada' } };
   const answer = await entries.http(event('/api/2.0/mlflow/who', { authorizer }));
   expect(JSON.parse(answer.body ?? '')).toEqual({
-    caller: { name: 'assumed-role/ml/ada', role: 'write' },
+    caller: { name: 'iam:assumed-role/ml/ada', role: 'write' },
     workspace: 'default0',
   });
 });
@@ -254,6 +298,23 @@ test('of a batch only what failed comes again', async () => {
   const { batchItemFailures } = await entries.follow(batch, context);
   expect(batchItemFailures.map(({ itemIdentifier }) => itemIdentifier)).toEqual(['2', '3', '4']);
   expect(heard).toEqual(['default0 a', 'other000 d']);
+});
+
+test('what a follower of many cannot take comes again whole, and no other workspace of the batch', async () => {
+  vi.stubEnv('STILLFLOW_FOLLOWER', 'tests-many');
+  const record = (messageId: string, told: object) => ({ messageId, body: JSON.stringify(told) });
+  const batch = {
+    Records: [
+      record('1', { id: 'a', workspace: 'default0' }),
+      record('2', { id: 'b', workspace: 'failing0' }),
+      record('3', { id: 'c', workspace: 'default0' }),
+      record('4', { id: 'd', workspace: 'failing0' }),
+      { messageId: '5', body: 'no json' },
+    ],
+  } as SQSEvent;
+  const { batchItemFailures } = await entries.follow(batch, context);
+  expect(batchItemFailures.map(({ itemIdentifier }) => itemIdentifier)).toEqual(['5', '2', '4']);
+  expect(heard).toContain('default0 a,c');
 });
 
 test('a task runs in the workspace of its execution, and its problem has a name that machines catch', async () => {

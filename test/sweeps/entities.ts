@@ -183,6 +183,16 @@ export async function plant() {
   const { firings } = await made('GET', `/api/rules/${rule}/firings`);
   const archivedRun = await runKfp();
   await made('POST', `${KFP}/runs/${archivedRun}:archive`);
+  const [told] = (await ground.platform.table.entries(ground.call, `models/${registered}`)).entries;
+  const letter = 'governance-anchor.7';
+  await ground.platform.table.letters.put(letter.replace('.', '/'), {
+    id: letter.replace('.', '/'),
+    follower: 'governance-anchor',
+    entry: { told },
+    error: 'Error: no',
+    attempts: 8,
+    at: 1,
+  });
   await ground.platform.close();
   const entities = {
     experiment,
@@ -210,6 +220,7 @@ export async function plant() {
     firing: firings[0].id as string,
     retraining,
     token,
+    letter,
     gate,
   };
   return { entities, data: ground.data, remove: () => ground.remove() };

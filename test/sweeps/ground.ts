@@ -12,7 +12,8 @@ import type { Route } from '../../functions/kernel/route.ts';
 import type { EndpointSpec, Item, Key, Write } from '../../functions/platform/ports.ts';
 import { checkTenant } from '../../functions/workspaces/credential.ts';
 import { MachineError } from '../../local/asl/errors.ts';
-import { openBus } from '../../local/bus.ts';
+import { type LocalBus, openBus } from '../../local/bus.ts';
+import { lettersOf } from '../../local/letters.ts';
 import { openPlatform } from '../../local/platform.ts';
 import { installationSecret } from '../../local/secret.ts';
 import { PROCESSING_JOB, RUN_STEP, TRAINING_JOB } from '../../statemachines/resources.ts';
@@ -93,6 +94,7 @@ export function openGround(from?: string) {
     {
       ...platform,
       table: noted(counting.table, CHANGES.table, note),
+      letters: lettersOf(() => bus),
       blobs: noted(platform.blobs, CHANGES.blobs, note),
       endpoints: {
         ...endpoints,
@@ -104,6 +106,9 @@ export function openGround(from?: string) {
     },
     platform.steps,
   );
+  // It delivers nothing by itself: only what was set aside, when a request asks for it.
+  const { followers, folders } = app;
+  const bus: LocalBus = openBus({ table: platform.table, world, followers, folders, log });
   const hono = mount(app.routes, {
     ...app.hallway(undefined),
     guard: () => 'http://localhost',
@@ -143,7 +148,7 @@ export function openGround(from?: string) {
   const items = new Map(
     [...typed.getRange()].map(({ key, value }) => [key.toString('hex'), value]),
   );
-  const first = { items: snapshot(), files: [...files(data)].join('') };
+  const first = { items: snapshot(), files: [...files(data)].join(''), letters: bus.letters() };
 
   /**
    * All as it was when this ground was opened, but for the clock (what is kept in memory may grow old meanwhile) and
@@ -166,6 +171,8 @@ export function openGround(from?: string) {
     for (const [workspace, all] of writes)
       for (let at = 0; at < all.length; at += MAX_WRITES)
         await platform.table.commit(testCall({ workspace }), all.slice(at, at + MAX_WRITES));
+    for (const letter of first.letters)
+      if (!bus.letter(letter.id)) await platform.table.letters.put(letter.id, letter);
     if (from && [...files(data)].join('') !== first.files) {
       rmSync(join(data, 'blobs'), { recursive: true });
       cpSync(join(from, 'blobs'), join(data, 'blobs'), { recursive: true });

@@ -1,0 +1,118 @@
+import type { Call } from '../kernel/call.ts';
+import type { ChainHead, Told } from '../kernel/event.ts';
+import { ulid } from '../kernel/ids.ts';
+import { newUlid, type World } from '../kernel/world.ts';
+import { type Item, queryAll, type Table } from '../platform/ports.ts';
+import { ENTRY_PREFIX, entryKey, headKey, toldOf } from '../platform/records.ts';
+import { ANCHORS, type AnchorData, type Leaf, packed, unpacked } from './anchor.ts';
+
+const NOTES = 'AN#NOTES';
+const noteKey = (id: string) => ({ pk: NOTES, sk: `NOTE#${id}` });
+const pieceKey = (anchor: string, piece: number) => ({
+  pk: `AN#${anchor}`,
+  sk: `P#${String(piece).padStart(4, '0')}`,
+});
+const MOST_WRITES = 90;
+
+/** Heads of chains that were heard and stand in no anchor yet. */
+export interface Note {
+  readonly sk: string;
+  readonly text: string;
+}
+
+/** One place of a chain as it is stored; without `told` it holds no entry that can be read. */
+export interface Link {
+  readonly sequence: number;
+  readonly told: Told | undefined;
+}
+
+/**
+ * Notes are a log, as a run's metrics are: what lies there stands in no anchor yet. An anchor is an entry in a chain of
+ * its own, and its leaves lie beside it in pieces.
+ */
+export function governanceStore(table: Table, world: World) {
+  return {
+    /** One item for all that was heard at once, whatever the number of subjects. */
+    async note(call: Call, leaves: readonly Leaf[]): Promise<void> {
+      for (const text of packed(leaves))
+        await table.commit(call, [{ put: { ...noteKey(newUlid(world)), text } }]);
+    },
+
+    /** The oldest notes that were written before a time, up to so many bytes of text. */
+    async notesBefore(call: Call, time: number, bytes: number): Promise<Note[]> {
+      const until = noteKey(ulid(time, new Uint8Array(10))).sk;
+      const notes: Note[] = [];
+      let size = 0;
+      for await (const item of queryAll(table, call, { pk: NOTES, until })) {
+        notes.push(noteOf(item));
+        size += Buffer.byteLength(String(item['text']));
+        if (size >= bytes) break;
+      }
+      return notes;
+    },
+
+    async notesAfter(call: Call, after: string | undefined): Promise<Note[]> {
+      const query = { pk: NOTES, limit: 10, ...(after === undefined ? {} : { after }) };
+      return (await table.query(call, query)).items.map(noteOf);
+    },
+
+    /** A crash before `forget` anchors the same notes again, which says the same twice. */
+    async anchor(call: Call, pieces: readonly string[], data: AnchorData): Promise<void> {
+      const puts = pieces.map((text, at) => ({ put: { ...pieceKey(data.id, at), text } }));
+      await table.commit(call, puts, { type: 'governance.anchor.folded', subject: ANCHORS, data });
+    },
+
+    async forget(call: Call, notes: readonly Note[]): Promise<void> {
+      for (let at = 0; at < notes.length; at += MOST_WRITES) {
+        const removes = notes.slice(at, at + MOST_WRITES).map(({ sk }) => ({ pk: NOTES, sk }));
+        await table.commit(
+          call,
+          removes.map((remove) => ({ remove })),
+        );
+      }
+    },
+
+    async piece(call: Call, anchor: string, at: number): Promise<string | undefined> {
+      const item = await table.get(call, pieceKey(anchor, at));
+      return item && String(item['text']);
+    },
+
+    async head(call: Call, subject: string): Promise<ChainHead | undefined> {
+      const item = await table.get(call, headKey(subject));
+      return item && { sequence: Number(item['sequence']), hash: String(item['hash']) };
+    },
+
+    /** Entries after place `after` up to place `until`, as many as a page holds; `whole` when these are all. */
+    async links(
+      call: Call,
+      subject: string,
+      { after, until, limit }: { after: number; until?: number; limit?: number },
+    ): Promise<{ links: Link[]; whole: boolean }> {
+      const place = (sequence: number) => entryKey({ subject, sequence }).sk;
+      const { items, next } = await table.query(call, {
+        pk: headKey(subject).pk,
+        prefix: ENTRY_PREFIX,
+        after: place(after),
+        ...(until === undefined ? {} : { until: place(until) }),
+        ...(limit === undefined ? {} : { limit }),
+      });
+      return { links: items.map(linkOf), whole: next === undefined };
+    },
+  };
+}
+export type GovernanceStore = ReturnType<typeof governanceStore>;
+
+const noteOf = (item: Item): Note => ({ sk: item.sk, text: String(item['text']) });
+
+/** Undefined for a note that somebody has changed. */
+export const leavesIn = (note: Note): Leaf[] | undefined => unpacked(note.text);
+
+function linkOf(item: Item): Link {
+  const sequence = Number(item.sk.slice(ENTRY_PREFIX.length));
+  try {
+    const told = toldOf(item);
+    return { sequence, told: typeof told?.hash === 'string' ? told : undefined };
+  } catch {
+    return { sequence, told: undefined };
+  }
+}

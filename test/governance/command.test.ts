@@ -1,0 +1,70 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { entryKey } from '../../functions/platform/records.ts';
+import { verifyAudit } from '../../local/audit.ts';
+import { start } from '../../local/start.ts';
+import { openTable } from '../../local/table.ts';
+import { testWorld } from '../world.ts';
+
+const data = mkdtempSync(join(tmpdir(), 'audit-command-'));
+afterAll(() => rmSync(data, { recursive: true, force: true }));
+
+async function verified(asked: { url?: string; kept?: string } = {}) {
+  const lines: string[] = [];
+  const whole = await verifyAudit({
+    ...{ data, token: undefined, url: asked.url, kept: asked.kept },
+    write: (line) => void lines.push(line),
+  });
+  return { whole, lines };
+}
+
+test('audit verify asks a running server, here or elsewhere, or reads the folder, and names what was tampered with', async () => {
+  const server = await start({
+    ...{ host: '127.0.0.1', port: 0, data, auth: false, hosts: [], log: () => {} },
+  });
+  const post = (path: string, body: object) =>
+    fetch(`${server.url}/api/2.0/mlflow/${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  for (const name of ['one', 'two'])
+    expect((await post('experiments/create', { name })).status).toBe(200);
+  const { experiment } = await (
+    await fetch(`${server.url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=one`)
+  ).json();
+  const subject = `experiments/${experiment.experiment_id}`;
+  // What is committed is heard by and by.
+  let here = await verified();
+  for (const end = Date.now() + 10_000; Date.now() < end && !/^3 ent/.test(here.lines[0] ?? ''); ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    here = await verified();
+  }
+  expect(here).toEqual({ whole: true, lines: ['3 entries, 0 anchors: nothing amiss'] });
+  expect(await verified({ url: server.url })).toEqual(here);
+  await server.stop();
+  expect(await verified()).toEqual(here);
+
+  const table = openTable({ folder: join(data, 'table'), world: testWorld() });
+  const items = table.root.openDB<{ told: string }, Buffer>({
+    name: 'items',
+    keyEncoding: 'binary',
+  });
+  const { pk, sk } = entryKey({ subject, sequence: 1 });
+  const key = Buffer.from(`default0\0${pk}\0${sk}`);
+  const item = items.get(key);
+  expect(item?.told).toContain('"caller":"local"');
+  await items.put(key, { ...item, told: String(item?.told).replace('"local"', '"mallory"') });
+  await table.close();
+  const { whole, lines } = await verified();
+  expect(whole).toBe(false);
+  expect(lines[0]).toBe(`amiss: ${subject} entry 1: this entry was changed, or the one before it`);
+  expect(await verified({ kept: `1:${'0'.repeat(64)}` })).toMatchObject({
+    lines: ['amiss: anchors entry 1: it is not the anchor that you kept', lines[0], lines[1]].map(
+      (line) => line?.replace(': 1 amiss', ': 2 amiss'),
+    ),
+  });
+  await expect(verified({ kept: 'x' })).rejects.toThrow('--kept must be');
+});
