@@ -171,14 +171,8 @@ export function catalogRoutes(
         resource,
         limits: small,
         retry: 'natural',
-        run: async (call, { pipeline_id, display_name, description, tags }) =>
-          pipelineOut(
-            await catalog.changePipeline(call, pipeline_id, {
-              displayName: display_name,
-              description,
-              tags,
-            }),
-          ),
+        run: async (call, asked) =>
+          pipelineOut(await catalog.changePipeline(call, asked.pipeline_id, changed(asked))),
       }),
       kfpRoute('DELETE', one, 'pipelines:write', {
         input: kfpMessage({ pipeline_id: PipelineRef, cascade: bool().default(false) }),
@@ -235,7 +229,7 @@ export function catalogRoutes(
                 : 'Invalid input error: pipeline_spec: is required; or upload a file to pipelines/upload_version.',
               { field: 'pipeline_spec' },
             );
-          const wanted = { ...named(asked, ''), ...sourced(asked.code_source_url) };
+          const wanted = named(asked, '');
           const document = { pipeline: asked.pipeline_spec };
           const version = await catalog.createVersion(call, asked.pipeline_id, wanted, document);
           return versionOut(version, document);
@@ -257,11 +251,8 @@ export function catalogRoutes(
         resource,
         limits: small,
         retry: 'natural',
-        run: async (
-          call,
-          { pipeline_id, pipeline_version_id, display_name, description, tags },
-        ) => {
-          const change = { displayName: display_name, description, tags };
+        run: async (call, { pipeline_id, pipeline_version_id, ...asked }) => {
+          const change = changed(asked);
           const version = await catalog.changeVersion(
             call,
             pipeline_id,
@@ -294,7 +285,7 @@ export function catalogRoutes(
         rawBody: true,
         run: async (call, asked, incoming) => {
           const { file, document } = await uploaded(incoming, read);
-          const wanted = { ...named(asked, file, PipelineName), ...sourced(asked.code_source_url) };
+          const wanted = named(asked, file, PipelineName);
           return pipelineOut(await catalog.createPipeline(call, wanted, document));
         },
       }),
@@ -308,7 +299,7 @@ export function catalogRoutes(
         run: async (call, asked, incoming) => {
           await catalog.getPipeline(call, asked.pipelineid);
           const { file, document } = await uploaded(incoming, read);
-          const wanted = { ...named(asked, file, VersionName), ...sourced(asked.code_source_url) };
+          const wanted = named(asked, file, VersionName);
           return versionOut(
             await catalog.createVersion(call, asked.pipelineid, wanted, document),
             document,
@@ -332,7 +323,14 @@ async function uploaded(
   return { file: name, document: await read(await specText(bytes)) };
 }
 
-const sourced = (codeSourceUrl: string | undefined) => (codeSourceUrl ? { codeSourceUrl } : {});
+/** Of a PATCH. */
+const changed = (
+  asked: Pick<z.output<typeof PipelinePatch>, 'display_name' | 'description' | 'tags'>,
+) => ({
+  displayName: asked.display_name,
+  description: asked.description,
+  tags: asked.tags,
+});
 
 /** `name`, else `display_name`, else the file's name. Source: kfp.md section 1.5, upload. */
 function named(
@@ -341,6 +339,7 @@ function named(
     display_name?: string | undefined;
     description: string;
     tags: Record<string, string>;
+    code_source_url?: string | undefined;
   },
   file: string,
   schema: z.ZodType<string> = PipelineName,
@@ -353,6 +352,12 @@ function named(
       `Invalid input error: name: ${read.error.issues[0]?.message ?? 'is missing'}.`,
       { field: 'name' },
     );
-  const { description, tags } = asked;
-  return { name, displayName: asked.display_name ?? name, description, tags };
+  const { description, tags, code_source_url: codeSourceUrl } = asked;
+  return {
+    name,
+    displayName: asked.display_name ?? name,
+    description,
+    tags,
+    ...(codeSourceUrl ? { codeSourceUrl } : {}),
+  };
 }

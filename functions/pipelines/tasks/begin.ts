@@ -25,7 +25,7 @@ import {
 import { constantsOf, type Inputs, inputsOf } from './inputs.ts';
 import { lookUp } from './lookup.ts';
 import { prepareJobs } from './prepare.ts';
-import { jobName, rootOf, runOf, shownOf, taskIn, triesOf } from './step.ts';
+import { blankTask, jobName, rootOf, runOf, shownOf, taskIn, triesOf } from './step.ts';
 
 export interface TaskParts {
   readonly platform: Platform;
@@ -35,8 +35,6 @@ export interface TaskParts {
   /** What steps authenticate with against our own address; undefined where nobody must. */
   readonly stepTokens?: StepTokens | undefined;
 }
-
-const NOTHING = { parameters: { values: {} }, artifacts: {} } as const;
 
 /**
  * The driver: a task's inputs from our records, the cache, and the job that is to run. It answers the machine `go`
@@ -87,7 +85,7 @@ export function beginTask({ platform, store, specs, tracking, stepTokens }: Task
     const parameters = await store.keep(call, `kfp/values/${run.id}`, inputs.parameters);
     const kept = { parameters, artifacts: inputs.artifacts };
     const at = world.now();
-    const base = blank(run, task, verdict, at, earlier);
+    const base = blankTask(run, task, verdict, at, earlier);
     if (entry) {
       const hit: TaskRecord = {
         ...base,
@@ -145,7 +143,7 @@ export function beginTask({ platform, store, specs, tracking, stepTokens }: Task
     const at = world.now();
     const failed = state === 'FAILED';
     const cache = { hit: false, why: failed ? 'it never ran' : `skipped: ${why}` };
-    const base = blank(run, task, cache, at, earlier);
+    const base = blankTask(run, task, cache, at, earlier);
     const record: TaskRecord = {
       ...base,
       state,
@@ -227,30 +225,6 @@ function blocked(task: PlannedTask, records: ReadonlyMap<string, TaskRecord>): s
     return `task '${id}' ${state === 'SKIPPED' ? 'was skipped' : 'did not finish'}`;
   }
   return undefined;
-}
-
-/** `earlier`: what an attempt before this one left; its history goes on. */
-function blank(
-  run: Run,
-  task: PlannedTask,
-  cache: CacheVerdict,
-  at: number,
-  earlier: TaskRecord | undefined,
-): TaskRecord {
-  return {
-    runId: run.id,
-    id: task.id,
-    title: task.title,
-    state: 'RUNNING',
-    attempt: run.attempt,
-    startedAt: at,
-    jobs: [],
-    failedJobs: [...(earlier?.failedJobs ?? []), ...(earlier?.jobs ?? [])],
-    inputs: NOTHING,
-    outputs: NOTHING,
-    cache,
-    history: earlier?.history ?? [],
-  };
 }
 
 /** `pipelines.task.started` and its like, with what lineage needs: which artifacts went in and came out. */

@@ -6,9 +6,10 @@ import type { PlannedTask } from '../compiler/plan.ts';
 import { typeOf } from '../compiler/read.ts';
 import { mismatch } from '../compiler/values.ts';
 import { type Artifact, hasOutputs, type Run, type TaskRecord } from '../model.ts';
+import { moved } from '../transitions.ts';
 import { type TaskParts, told } from './begin.ts';
 import { liesAt } from './lookup.ts';
-import { metricsOf, runOf, shownOf, stepFolder, taskIn } from './step.ts';
+import { blankTask, metricsOf, runOf, shownOf, stepFolder, taskIn } from './step.ts';
 
 /** What the launcher left. Source: runtimes/launcher/README.md, "The result file". */
 const Result = z.object({
@@ -69,7 +70,8 @@ export function finishTask({ platform, store, specs, tracking, stepTokens }: Tas
     const found = await store.getTask(call, run.id, task.id);
     const isOver = found && (hasOutputs(found.state) || found.attempt === run.attempt);
     if (isOver && found.state !== 'RUNNING') return { shown: shownOf(found, url) };
-    const record = found?.attempt === run.attempt ? found : unbegun(run, task);
+    const record =
+      found?.attempt === run.attempt ? found : blankTask(run, task, UNBEGUN, world.now(), found);
     const { result, index } = await lastResult(call, run, task, record);
     const outcome = await outcomeOf(call, run, task, record, ended, result);
     const at = world.now();
@@ -187,11 +189,9 @@ export function finishTask({ platform, store, specs, tracking, stepTokens }: Tas
   ): Promise<TaskRecord> {
     const parameters = await store.keep(call, `kfp/values/${run.id}`, outputs.parameters);
     return {
-      ...record,
-      state: 'SUCCEEDED',
+      ...moved(record, 'SUCCEEDED', at),
       endedAt: at,
       outputs: { parameters, artifacts: outputs.artifacts },
-      history: [...record.history, { at, state: 'SUCCEEDED' }],
     };
   }
 
@@ -204,25 +204,10 @@ export function finishTask({ platform, store, specs, tracking, stepTokens }: Tas
     const status = record.state === 'SUCCEEDED' ? 'FINISHED' : 'FAILED';
     await tracking.end(call, runId, status, at);
   }
-
-  /** begin-task itself came to nothing, again and again. */
-  function unbegun(run: Run, task: PlannedTask): TaskRecord {
-    return {
-      runId: run.id,
-      id: task.id,
-      title: task.title,
-      state: 'RUNNING',
-      attempt: run.attempt,
-      startedAt: world.now(),
-      jobs: [],
-      failedJobs: [],
-      inputs: { parameters: { values: {} }, artifacts: {} },
-      outputs: { parameters: { values: {} }, artifacts: {} },
-      cache: { hit: false, why: 'it never began' },
-      history: [],
-    };
-  }
 }
+
+/** begin-task itself came to nothing, again and again. */
+const UNBEGUN = { hit: false, why: 'it never began' };
 
 const EMPTY = {
   state: 'failed' as const,
@@ -233,11 +218,8 @@ const EMPTY = {
 } satisfies Result;
 
 const failed = (record: TaskRecord, error: string, at: number): TaskRecord => ({
-  ...record,
-  state: 'FAILED',
+  ...moved(record, 'FAILED', at, error),
   endedAt: at,
-  error,
-  history: [...record.history, { at, state: 'FAILED', error }],
 });
 
 function parsed(text: string): unknown {

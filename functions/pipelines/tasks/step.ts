@@ -4,7 +4,7 @@ import type { Json } from '../../kernel/json.ts';
 import { Problem } from '../../kernel/problem.ts';
 import type { Blobs } from '../../platform/ports.ts';
 import type { Plan, PlannedTask } from '../compiler/plan.ts';
-import { type Run, runOfExecution, type TaskRecord } from '../model.ts';
+import { type CacheVerdict, type Run, runOfExecution, type TaskRecord } from '../model.ts';
 import type { Specs } from '../specs.ts';
 import type { PipelinesStore } from '../store.ts';
 
@@ -31,6 +31,32 @@ export function taskIn(plan: Plan, input: Json): PlannedTask {
   return task;
 }
 
+const NOTHING = { parameters: { values: {} }, artifacts: {} } as const;
+
+/** A task that is about to run. `earlier`: what an attempt before this one left; its history goes on. */
+export function blankTask(
+  run: Run,
+  task: PlannedTask,
+  cache: CacheVerdict,
+  at: number,
+  earlier: TaskRecord | undefined,
+): TaskRecord {
+  return {
+    runId: run.id,
+    id: task.id,
+    title: task.title,
+    state: 'RUNNING',
+    attempt: run.attempt,
+    startedAt: at,
+    jobs: [],
+    failedJobs: [...(earlier?.failedJobs ?? []), ...(earlier?.jobs ?? [])],
+    inputs: NOTHING,
+    outputs: NOTHING,
+    cache,
+    history: earlier?.history ?? [],
+  };
+}
+
 const slug = (text: string, max: number) =>
   text
     .replace(/[^A-Za-z0-9]+/g, '-')
@@ -45,7 +71,7 @@ export const rootOf = (blobs: Blobs, call: Call, run: Run): string =>
 export const triesOf = (task: PlannedTask): number[] =>
   Array.from({ length: (task.retry?.count ?? 0) + 1 }, (_, index) => index);
 
-/** At most 54 characters; the same for the same try. */
+/** At most 51 characters; the same for the same try. */
 export function jobName(run: Run, task: string, index: number): string {
   const digest = createHash('sha256')
     .update(`${run.id}/${task}/${run.attempt}/${index}`)
