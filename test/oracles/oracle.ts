@@ -63,27 +63,31 @@ const installMoto = () =>
 
 export const installs = { dynamodb: installDynamo, versitygw: installVersity, moto: installMoto };
 
-export async function startDynamo(): Promise<Oracle> {
+/** In memory, or kept in a folder that is there. */
+export async function startDynamo(kept?: string): Promise<Oracle> {
   const lib = join(await installDynamo(), 'lib');
   const port = await freePort();
   const main = 'software.amazon.dynamodb.services.local.main.ServerRunner';
   const options = ['-Xmx512m', `-Djava.library.path=${lib}`, '-cp', join(lib, '*'), main];
   const child = spawn(
     'java',
-    [...options, '-inMemory', '-port', String(port), '-disableTelemetry'],
-    {
-      stdio: 'ignore',
-    },
+    [
+      ...options,
+      ...(kept === undefined ? ['-inMemory'] : ['-dbPath', kept]),
+      ...['-port', String(port), '-disableTelemetry'],
+    ],
+    { stdio: 'ignore' },
   );
   return ready(child, `http://127.0.0.1:${port}`);
 }
 
 export const S3_KEYS = { accessKeyId: 'oracle-access', secretAccessKey: 'oracle-secret-key' };
 
-export async function startVersity(): Promise<Oracle> {
+/** Over a folder of its own that goes with it, or one that is there and stays. */
+export async function startVersity(kept?: string): Promise<Oracle> {
   const bin = join(await installVersity(), 'versitygw');
   const port = await freePort();
-  const folder = await mkdtemp(join(tmpdir(), 'stillflow-versity-'));
+  const folder = kept ?? (await mkdtemp(join(tmpdir(), 'stillflow-versity-')));
   const env = {
     ...process.env,
     ROOT_ACCESS_KEY: S3_KEYS.accessKeyId,
@@ -98,7 +102,7 @@ export async function startVersity(): Promise<Oracle> {
     url: oracle.url,
     async stop() {
       await oracle.stop();
-      await rm(folder, { recursive: true, force: true });
+      if (kept === undefined) await rm(folder, { recursive: true, force: true });
     },
   };
 }
