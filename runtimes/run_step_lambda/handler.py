@@ -65,7 +65,11 @@ def _read(s3, uri):
 def _run(name, spec, folder, s3):
     shutil.rmtree(_WORK, ignore_errors=True)
     os.makedirs(_WORK)
-    env = {**os.environ, "HOME": _WORK, "TMPDIR": _WORK, "TRAINING_JOB_NAME": name, **spec.get("env", {})}
+    # AWS's runtime puts the layer on its own sys.path, which what it spawns does not inherit. Source: awslambdaric
+    # bootstrap.py, set_default_sys_path.
+    found = os.pathsep.join(path for path in sys.path if path)
+    env = {**os.environ, "PYTHONPATH": found, "HOME": _WORK, "TMPDIR": _WORK, "TRAINING_JOB_NAME": name,
+           **spec.get("env", {})}
     started, log = int(time.time() * 1000), Log()
     command = spec["command"]
     if command[0] == LAUNCHER:
