@@ -22,6 +22,7 @@ import { OurFunction, seconds } from './function.ts';
 import { type Grant, grantsOf, type PassedRoles, tableGrant } from './grants.ts';
 import { type Mount, mountsOf } from './mounts.ts';
 import { usesOf } from './rooms.ts';
+import { siteFolder } from './site.ts';
 
 /** What both HTTP APIs have in common, and what tells them apart. */
 type Credential = 'token' | 'sigv4';
@@ -31,6 +32,8 @@ export interface ApiProps extends StackProps {
   readonly roles: PassedRoles;
   readonly rooms: App['rooms'];
   readonly environment: Readonly<Record<string, string>>;
+  /** At most so many requests of the streaming front at once; without it as many as the account allows. */
+  readonly streamConcurrency: number | undefined;
 }
 
 /** The gateway's mounts of all rooms that have routes. */
@@ -43,7 +46,7 @@ export const mountsOfRooms = (rooms: App['rooms']): Mount[] =>
 
 /**
  * The front door: a Lambda a room, two HTTP APIs over the same Lambdas (tokens; SigV4 for clients with AWS
- * credentials), and a function URL a room for the routes that stream.
+ * credentials), and one function URL for the routes that stream.
  */
 export class ApiStack extends Stack {
   /** `https://<id>.execute-api.<region>.amazonaws.com`, the one that takes tokens. */
@@ -57,23 +60,22 @@ export class ApiStack extends Stack {
     const environment = { ...props.environment, STILLFLOW_URL: this.url };
     const authorizer = this.authorizer(tokens, props.data, environment);
     const mounts = mountsOfRooms(props.rooms);
+    const described = Object.values(props.rooms).flatMap(({ routes }) => routes);
     for (const [name, room] of Object.entries(props.rooms)) {
       if (room.routes.length === 0) continue;
-      const grants = roomGrants(this, props.data, props.roles, name);
-      const entry = `functions/${name}/handler.ts`;
       const { lambda } = new OurFunction(this, `${name}-http`, {
-        entry,
+        entry: `functions/${name}/handler.ts`,
+        ...(name === 'site' ? { folder: siteFolder(described) } : {}),
         exported: 'http',
         environment,
-        grants,
+        grants: roomGrants(this, props.data, props.roles, name),
         timeout: seconds(29), // the gateway gives up after 30
       });
       const own = mounts.filter((mount) => mount.room === name);
       this.mount(name, lambda, tokens, own, authorizer);
       this.mount(name, lambda, signed, own, undefined);
-      if (room.routes.some(({ streams }) => streams))
-        this.streaming(name, entry, grants, environment);
     }
+    this.front(props, environment);
     new CfnOutput(this, 'Url', { value: this.url });
     new CfnOutput(this, 'SignedUrl', { value: signed.attrApiEndpoint });
   }
@@ -167,27 +169,43 @@ export class ApiStack extends Stack {
     });
   }
 
-  /** A function URL takes every request; the function checks the token itself before it reads any further. */
-  private streaming(
-    room: string,
-    entry: string,
-    grants: readonly Grant[],
-    environment: Readonly<Record<string, string>>,
-  ): void {
-    const { lambda } = new OurFunction(this, `${room}-stream`, {
-      entry,
+  /**
+   * A function URL takes every request; the function checks the token itself before it reads any further. One function
+   * for all rooms, so of what they are granted it has what reads and invokes: nothing is started or deleted here.
+   */
+  private front(props: ApiProps, environment: Readonly<Record<string, string>>): void {
+    const streaming = Object.entries(props.rooms).filter(([, { routes }]) =>
+      routes.some(({ streams }) => streams),
+    );
+    if (streaming.length === 0) return;
+    const uses = new Set(streaming.flatMap(([room]) => usesOf(room)));
+    const { lambda } = new OurFunction(this, 'front', {
+      entry: 'functions/handlers/front.ts',
       exported: 'stream',
       environment,
-      grants,
+      grants: [
+        tableGrant(props.data.table),
+        ...[...uses].flatMap((use) => reading(grantsOf(this, props.data, props.roles, use))),
+      ],
       timeout: seconds(900),
+      ...(props.streamConcurrency === undefined ? {} : { reserved: props.streamConcurrency }),
     });
     const url = lambda.addFunctionUrl({
       authType: FunctionUrlAuthType.NONE,
       invokeMode: InvokeMode.RESPONSE_STREAM,
     });
-    new CfnOutput(this, `${room}StreamUrl`, { value: url.url });
+    new CfnOutput(this, 'StreamUrl', { value: url.url });
   }
 }
+
+const READS = /^(s3:(Get|List)\w+|sagemaker:(Describe\w+Job|InvokeEndpoint)|logs:\w+)$/;
+
+/** Of grants what answers a question. */
+const reading = (grants: readonly Grant[]): Grant[] =>
+  grants.flatMap((grant) => {
+    const actions = grant.actions.filter((action) => READS.test(action));
+    return actions.length > 0 ? [{ ...grant, actions }] : [];
+  });
 
 /** Logical ids drop all but letters and digits, so paths would collide. */
 const digest = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 10);

@@ -23,6 +23,10 @@ export interface OurFunctionProps {
   /** Only where something must find it by name. */
   readonly functionName?: string;
   readonly memoryMb?: number;
+  /** A folder with the bundle of `entry` and files that it reads; without it the bundle alone. */
+  readonly folder?: string;
+  /** At most so many at once, taken from what the account has for all. */
+  readonly reserved?: number;
 }
 
 /** A role with nothing but the right to write its own log. */
@@ -58,13 +62,14 @@ export class OurFunction extends Construct {
     const settings: FunctionProps = {
       runtime: Runtime.NODEJS_24_X,
       architecture: Architecture.ARM_64,
-      code: Code.fromAsset(bundle(props.entry).folder),
+      code: Code.fromAsset(props.folder ?? bundle(props.entry).folder),
       handler: `index.${props.exported}`,
       environment: { ...props.environment },
       memorySize: props.memoryMb ?? 1024,
       timeout: props.timeout,
       role: this.role,
       logGroup: logs,
+      ...(props.reserved === undefined ? {} : { reservedConcurrentExecutions: props.reserved }),
       ...(props.functionName ? { functionName: props.functionName } : {}),
     };
     this.lambda = new Lambda(this, 'Function', settings);

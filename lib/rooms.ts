@@ -1,5 +1,6 @@
 import { type App, buildApp } from '../functions/app.ts';
 import type { Platform } from '../functions/platform/ports.ts';
+import { siteRoom } from '../functions/site/index.ts';
 
 /** What a room's Lambdas ask of the account, beside the table that every room has. */
 export type Use = 'blobs' | 'machines' | 'jobs' | 'endpoints';
@@ -18,6 +19,7 @@ export const USES: Readonly<Record<string, readonly Use[]>> = {
   serving: ['blobs', 'machines', 'endpoints'],
   triggers: ['blobs', 'machines'],
   loops: ['blobs', 'machines'],
+  site: [],
 };
 
 export const usesOf = (room: string): readonly Use[] => {
@@ -39,12 +41,12 @@ const untouched = (port: string) =>
     },
   );
 
-/** All rooms on an empty platform: their routes, followers, tasks and folders, to be read. */
+/** All rooms on an empty platform, and the site of an account: their routes, followers, tasks and folders, to be read. */
 export function readRooms(): App {
   const empty = Object.fromEntries(
     ['table', 'blobs', 'machines', 'jobs', 'endpoints'].map((port) => [port, untouched(port)]),
   );
-  return buildApp(
+  const app = buildApp(
     {
       ...empty,
       world: untouched('world'),
@@ -54,4 +56,8 @@ export function readRooms(): App {
     } as unknown as Platform,
     { runsImage: () => ({ refused: 'nothing runs while stacks are built' }) },
   );
+  const unread = () => {
+    throw new Error('Nobody asks for the page while stacks are built');
+  };
+  return { ...app, rooms: { ...app.rooms, site: siteRoom({ page: unread, openapi: unread }) } };
 }

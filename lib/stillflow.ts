@@ -30,6 +30,16 @@ function servingImage(app: CdkApp): Record<string, string> {
   return { STILLFLOW_SERVING_IMAGE: image };
 }
 
+/** `-c streamConcurrency=20`. A new account may have too few for any to be set aside, so none is without it. */
+function streamConcurrency(app: CdkApp): number | undefined {
+  const asked: unknown = app.node.tryGetContext('streamConcurrency');
+  if (asked === undefined) return undefined;
+  const count = Number(asked);
+  if (!Number.isInteger(count) || count < 1 || count > 1000)
+    throw new Error(`The context streamConcurrency is no number of 1 to 1000: ${String(asked)}`);
+  return count;
+}
+
 /**
  * The whole product as five stacks. Only data outlives the rest: `cdk destroy` leaves the table and the bucket.
  * Nothing here depends on an account, a region or a look-up. Throws if cdk-nag finds what is not acknowledged.
@@ -49,7 +59,10 @@ export function stillflow(app: CdkApp, rooms: App['rooms'] = readRooms().rooms):
     ...servingImage(app),
     STILLFLOW_ARTIFACTS: app.node.tryGetContext('artifacts') === 'proxy' ? 'proxy' : 'direct',
   };
-  const api = new ApiStack(app, 'stillflow-api', { data, roles, rooms, environment });
+  const api = new ApiStack(app, 'stillflow-api', {
+    ...{ data, roles, rooms, environment },
+    streamConcurrency: streamConcurrency(app),
+  });
   const further = { data, roles, rooms, environment: { ...environment, STILLFLOW_URL: api.url } };
   const workflows = new WorkflowsStack(app, 'stillflow-workflows', further);
   const events = new EventsStack(app, 'stillflow-events', further);

@@ -1,10 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { extname, join } from 'node:path';
-import * as z from 'zod';
-import { Problem } from '../functions/kernel/problem.ts';
 import type { Route } from '../functions/kernel/route.ts';
-import { apiRoute } from '../functions/protocols/api.ts';
+import { type PageFile, pageRoutes } from '../functions/site/index.ts';
 import { compactMarkup, compactScript, compactStyle } from './compact.ts';
 
 const FOLDER = join(import.meta.dirname, '..', 'web');
@@ -14,19 +12,15 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
   '.ts': 'text/javascript; charset=utf-8',
 };
-/** Nothing but this server's own files and answers; no inline script or style, no frame, no form. */
-const CSP =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const limits = { bodyBytes: 0, timeoutSeconds: 10 };
 
 /** The dashboard: `/` and the files it is made of. A file is read again only when it has changed. */
 export function webRoutes(folder = FOLDER): Route[] {
-  const kept = new Map<string, { text: string; type: string; changedAt: number }>();
+  const kept = new Map<string, PageFile & { changedAt: number }>();
   // Asked names are only compared with what the folder holds; none becomes a path.
   const listed = () => readdirSync(folder).filter((name) => Object.hasOwn(TYPES, extname(name)));
 
-  function answer(name: string): Response {
-    if (!listed().includes(name)) throw new Problem('missing', `The page has no file ${name}.`);
+  return pageRoutes((name) => {
+    if (!listed().includes(name)) return undefined;
     const changedAt = statSync(join(folder, name)).mtimeMs;
     let file = kept.get(name);
     if (file?.changedAt !== changedAt) {
@@ -36,33 +30,8 @@ export function webRoutes(folder = FOLDER): Route[] {
       file = { text: WRITERS[ext]?.(text) ?? text, type, changedAt };
       kept.set(name, file);
     }
-    return new Response(file.text, {
-      headers: {
-        'Content-Type': file.type,
-        'Content-Security-Policy': CSP,
-        'Cross-Origin-Opener-Policy': 'same-origin',
-      },
-    });
-  }
-
-  return [
-    apiRoute('GET', '/', 'web:read', {
-      input: z.object({}),
-      output: z.string(),
-      resource: () => 'web/index.html',
-      limits,
-      summary: 'The dashboard.',
-      run: () => answer('index.html'),
-    }),
-    apiRoute('GET', '/web/{file}', 'web:read', {
-      input: z.object({ file: z.string().max(100) }),
-      output: z.string(),
-      resource: ({ file }) => `web/${file}`,
-      limits,
-      summary: 'A file of the dashboard; its modules as plain JavaScript.',
-      run: (_, { file }) => answer(file),
-    }),
-  ];
+    return file;
+  });
 }
 
 /** A module as a browser reads it: plain JavaScript. */

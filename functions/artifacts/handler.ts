@@ -3,4 +3,4 @@ import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
 import { groundRooms } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
-export const { http, stream } = lambdas(groundRooms(platform).artifacts, platform);
+export const { http } = lambdas(groundRooms(platform).artifacts, platform);

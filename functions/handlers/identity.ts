@@ -35,7 +35,13 @@ export async function findingsOf(
 /** What an IAM principal may do that may call the SigV4 API; tokens are administered with tokens. */
 const SIGNED_ROLE: Role = 'write';
 
-/** Who asks, from what the gateway found. Throws `unauthenticated`. Undefined: nobody in particular. */
+/**
+ * Who asks, from what the gateway found and nothing that a request says of itself. Throws `unauthenticated`. Undefined:
+ * nobody in particular.
+ *
+ * An IAM principal writes in the workspace `default` as `iam:assumed-role/ml/ada`, the end of its ARN; no token bears a
+ * name with a colon. Whom IAM lets invoke the signed API decides the account, by `execute-api:Invoke`.
+ */
 export function identityOf(authorizer: unknown): Identity | undefined {
   const { lambda, iam } = (authorizer ?? {}) as {
     lambda?: Findings | null;
@@ -44,7 +50,7 @@ export function identityOf(authorizer: unknown): Identity | undefined {
   if (iam?.userArn)
     return {
       workspace: DEFAULT_WORKSPACE,
-      caller: { name: iam.userArn.split(':').slice(5).join(':'), role: SIGNED_ROLE },
+      caller: { name: `iam:${iam.userArn.split(':').slice(5).join(':')}`, role: SIGNED_ROLE },
     };
   if (!lambda) return undefined;
   if ('refused' in lambda && lambda.refused) throw new Problem('unauthenticated', lambda.refused);

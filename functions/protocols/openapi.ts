@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Route } from '../kernel/route.ts';
 import { apiRoute } from './api.ts';
 
-const VERSION = '0.1.0';
+export const VERSION = '0.1.0';
 
 type Schema = Record<string, unknown>;
 
@@ -11,8 +11,12 @@ function schemaOf(type: z.ZodType, io: 'input' | 'output'): Schema {
   return schema;
 }
 
-/** `/openapi.json` over these routes; written when first asked for. */
-export function openapiRoute(routes: readonly Route[]): Route {
+/** `/openapi.json` over these routes. */
+export const openapiRoute = (routes: readonly Route[]): Route =>
+  describedBy(() => openapi(routes, VERSION));
+
+/** `/openapi.json` with what `write` says when it is first asked for. */
+export function describedBy(write: () => Record<string, unknown>): Route {
   let written: Record<string, unknown> | undefined;
   return apiRoute('GET', '/openapi.json', 'workspaces:read', {
     input: z.object({}),
@@ -22,7 +26,7 @@ export function openapiRoute(routes: readonly Route[]): Route {
     open: true,
     summary: 'This API, in OpenAPI 3.1',
     run: () => {
-      written ??= openapi(routes, VERSION);
+      written ??= write();
       return written;
     },
   });

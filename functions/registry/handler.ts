@@ -3,7 +3,4 @@ import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
 import { groundServices, registryOver } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
-export const { http, stream, follow } = lambdas(
-  registryOver(platform, groundServices(platform)),
-  platform,
-);
+export const { http, follow } = lambdas(registryOver(platform, groundServices(platform)), platform);

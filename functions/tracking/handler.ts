@@ -3,4 +3,4 @@ import { awsPlatform, blobsOf } from '../platform/aws/platform.ts';
 import { trackingOver } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf });
-export const { http, stream, follow } = lambdas(trackingOver(platform), platform);
+export const { http, follow } = lambdas(trackingOver(platform), platform);

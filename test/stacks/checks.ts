@@ -145,8 +145,8 @@ export const dataIsClosed: Check = (templates) => {
       .filter((queue) => property(queue, 'SqsManagedSseEnabled') !== true)
       .map(({ at }) => `${at} is not encrypted`),
     ...resources(templates, 'AWS::Lambda::Url')
-      .filter((url) => property(url, 'InvokeMode') !== 'RESPONSE_STREAM')
-      .map(({ at }) => `${at} is a URL that does not stream`),
+      .filter((url, at) => property(url, 'InvokeMode') !== 'RESPONSE_STREAM' || at > 0)
+      .map(({ at }) => `${at} is a second URL, or one that does not stream`),
     ...resources(templates, 'AWS::Lambda::Permission')
       .filter(
         (one) =>
@@ -267,7 +267,6 @@ export const roomsStayApart =
       const room = Object.entries(rooms).find(([name, { followers, tasks }]) =>
         [
           `${name}http`,
-          `${name}stream`,
           ...followers.map((follower) => `${follower.name.replaceAll('-', '')}follower`),
           ...Object.keys(tasks).map((task) => `task${task.replaceAll('-', '')}`),
         ].some((id) => role.startsWith(id)),

@@ -209,6 +209,40 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    role: 'front',
+    may: [
+      ['dynamodb:Query', TABLE],
+      ['dynamodb:PutItem', TABLE], // a refusal is kept for the audit
+      ['s3:GetObject', key('default0/artifacts/0/r/artifacts/model/MLmodel')],
+      ['s3:ListBucket', BUCKET],
+      ['sagemaker:InvokeEndpoint', sagemaker('endpoint/sf-default0-churn')],
+      ['sagemaker:DescribeTrainingJob', sagemaker('training-job/sf-default0-train-4f')],
+      [
+        'logs:GetLogEvents',
+        own('logs', 'log-group:/aws/sagemaker/TrainingJobs:log-stream:sf-default0-t/algo-1'),
+      ],
+    ],
+    mayNot: [
+      ['s3:PutObject', key('default0/artifacts/0/r/artifacts/model/MLmodel')],
+      ['s3:DeleteObject', key('default0/artifacts/0/r/artifacts/model/MLmodel')],
+      ['s3:GetObject', key('runtime/launcher/start.py')],
+      ['sagemaker:CreateTrainingJob', sagemaker('training-job/sf-default0-x')],
+      ['sagemaker:StopTrainingJob', sagemaker('training-job/sf-default0-x')],
+      ['sagemaker:DeleteEndpoint', sagemaker('endpoint/sf-default0-churn')],
+      ['sagemaker:InvokeEndpoint', sagemaker('endpoint/payments-risk')],
+      ['states:StartExecution', states('stateMachine:stillflow-retraining')],
+      ['iam:PassRole', role('JobRole'), to('sagemaker')],
+    ],
+  },
+  {
+    role: 'sitehttp',
+    may: [['dynamodb:GetItem', TABLE]],
+    mayNot: [
+      ['s3:GetObject', key('default0/artifacts/x')],
+      ['states:StartExecution', states('stateMachine:stillflow-retraining')],
+    ],
+  },
+  {
     role: 'trackinghttp',
     may: [
       ['dynamodb:PutItem', TABLE],

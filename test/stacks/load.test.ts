@@ -3,8 +3,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { LARGEST_ANSWER_BYTES } from '../../functions/handlers/gateway.ts';
 import { bundle } from '../../lib/bundle.ts';
 import { readRooms } from '../../lib/rooms.ts';
+import { siteFolder } from '../../lib/site.ts';
 
 /** Answers what a cold start asks of DynamoDB: the installation's secret, and no token. Shape only. */
 const sent: string[] = [];
@@ -28,8 +30,8 @@ beforeAll(() => new Promise<void>((resolve) => void store.listen(0, '127.0.0.1',
 afterAll(() => new Promise<void>((resolve) => void store.close(() => resolve())));
 
 /** Loads a bundle in a Node of its own, with the environment of the stacks, and runs `script` with its exports as `it`. */
-async function load(entry: string, script: string): Promise<string> {
-  const index = JSON.stringify(join(bundle(entry).folder, 'index.mjs'));
+async function load(entry: string, script: string, folder?: string): Promise<string> {
+  const index = JSON.stringify(join(folder ?? bundle(entry).folder, 'index.mjs'));
   const env = {
     AWS_REGION: 'eu-west-1',
     AWS_ACCESS_KEY_ID: 'x',
@@ -44,7 +46,8 @@ async function load(entry: string, script: string): Promise<string> {
     STILLFLOW_JOB_ROLE: 'arn:aws:iam::1:role/j',
     STILLFLOW_ENDPOINT_ROLE: 'arn:aws:iam::1:role/e',
   };
-  const code = `const it = await import(${index}); ${script}; process.exit(0)`;
+  // A pipe takes what is long in pieces: only what was written through is there after the exit.
+  const code = `const it = await import(${index}); ${script}; process.stdout.write('', () => process.exit(0))`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], { env });
   let out = '';
   let errors = '';
@@ -76,10 +79,9 @@ test.each(Object.entries(rooms))(
   async (name, room) => {
     const wanted = [
       ...(room.routes.length ? ['http'] : []),
-      ...(room.routes.some(({ streams }) => streams) ? ['stream'] : []),
       ...(room.followers.length ? ['follow'] : []),
       ...(Object.keys(room.tasks).length ? ['task'] : []),
-      ...(name === 'triggers' ? ['tick'] : []),
+      ...(name === 'triggers' || name === 'governance' ? ['tick'] : []),
     ];
     const found = await load(
       `functions/${name}/handler.ts`,
@@ -88,6 +90,69 @@ test.each(Object.entries(rooms))(
     expect(JSON.parse(found)).toEqual(expect.arrayContaining(wanted));
   },
 );
+
+test('the bundle of the streaming front loads, and refuses who shows no token', async () => {
+  const asked = JSON.stringify({
+    ...JSON.parse(event),
+    rawPath: '/apis/v1alpha1/runs/r/nodes/n/log',
+    // Nothing stands before a function URL: what an event says of an authorizer counts for nothing.
+    requestContext: {
+      ...JSON.parse(event).requestContext,
+      http: { method: 'GET' },
+      authorizer: {
+        iam: { userArn: 'arn:aws:iam::1:user/eve' },
+        lambda: { workspace: 'default0' },
+      },
+    },
+  });
+  const out = await load(
+    'functions/handlers/front.ts',
+    `const { PassThrough } = await import('node:stream');
+     const out = new PassThrough();
+     let text = '';
+     out.on('data', (chunk) => { text += chunk; });
+     await it.stream(${asked}, out);
+     console.log(text)`,
+  );
+  expect(out.split('\n').at(-1)).toContain('needs a token');
+});
+
+test('the site shows the page and describes every route of the rooms', async () => {
+  const all = Object.values(rooms).flatMap(({ routes }) => routes);
+  const folder = siteFolder(all);
+  const answer = async (rawPath: string, lambda: object) => {
+    const asked = { ...JSON.parse(event), rawPath, rawQueryString: '' };
+    asked.requestContext = { ...asked.requestContext, authorizer: { lambda } };
+    const out = await load(
+      'functions/site/handler.ts',
+      `console.log(JSON.stringify(await it.http(${JSON.stringify(asked)})))`,
+      folder,
+    );
+    return JSON.parse(out.split('\n').at(-1) ?? '');
+  };
+  const described = await answer('/openapi.json', {});
+  expect(described.statusCode).toBe(200);
+  expect(described.body.length).toBeLessThan(LARGEST_ANSWER_BYTES);
+  const { paths } = JSON.parse(described.body);
+  const told = Object.values(paths).flatMap((path) => Object.keys(path as object));
+  expect(told).toHaveLength(all.length);
+  expect((await answer('/', {})).statusCode).toBe(401);
+  const ada = { workspace: 'default0', name: 'ada', role: 'read' };
+  const page = await answer('/', ada);
+  expect([page.statusCode, page.headers['content-type']]).toEqual([
+    200,
+    'text/html; charset=utf-8',
+  ]);
+  const names = [...page.body.matchAll(/(?:src|href)="\/?(web\/[\w.]+)"/g)].map(([, name]) => name);
+  expect(names.length).toBeGreaterThan(1);
+  for (const name of names) {
+    const file = await answer(`/${name}`, ada);
+    expect([name, file.statusCode]).toEqual([name, 200]);
+    expect(file.headers['content-security-policy']).toContain("default-src 'none'");
+  }
+  expect((await answer('/web/none.ts', ada)).statusCode).toBe(404);
+  expect((await answer('/web/__proto__', ada)).statusCode).toBe(404);
+});
 
 test.each(['authorizer', 'relay', 'compactor', 'ended', 'arrived'])(
   'the bundle of %s loads',

@@ -101,6 +101,12 @@ const faults: [string, string, (planted: Mutable) => void][] = [
     },
   ],
   [
+    'dataIsClosed',
+    'a second function URL',
+    (planted) =>
+      add(planted, { Type: 'AWS::Lambda::Url', Properties: { InvokeMode: 'RESPONSE_STREAM' } }),
+  ],
+  [
     'nothingByTheHour',
     'a NAT gateway',
     (planted) => add(planted, { Type: 'AWS::EC2::NatGateway', Properties: {} }),
@@ -267,6 +273,17 @@ test('functions run on Node 24 and arm64, each with a log that ends', () => {
   }
   for (const logs of resources(templates, 'AWS::Logs::LogGroup'))
     expect(property(logs, 'RetentionInDays'), logs.at).toBe(30);
+});
+
+test('one URL streams, and as many requests at once as the context says', () => {
+  expect(resources(templates, 'AWS::Lambda::Url')).toHaveLength(1);
+  const reserved = (from: Templates) =>
+    resources(from, 'AWS::Lambda::Function')
+      .filter((one) => property(one, 'ReservedConcurrentExecutions') !== undefined)
+      .map((one) => [one.id.slice(0, 5), property(one, 'ReservedConcurrentExecutions')]);
+  expect(reserved(templates)).toEqual([]);
+  expect(reserved(synthesize({ streamConcurrency: '20' }).templates)).toEqual([['front', 20]]);
+  expect(() => synthesize({ streamConcurrency: 'many' })).toThrow('streamConcurrency');
 });
 
 test('a stack stays far below CloudFormation’s limit of 500 resources', () => {

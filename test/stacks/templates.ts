@@ -23,11 +23,14 @@ export function needLayer(): void {
 }
 
 /** All stacks as CloudFormation gets them; cdk-nag has looked at each and fails the synth with what it finds. */
-export function synthesize(): { templates: Templates; folder: string } {
+export function synthesize(context: Record<string, string> = {}): {
+  templates: Templates;
+  folder: string;
+} {
   needLayer();
   const folder = mkdtempSync(join(tmpdir(), 'stillflow-stacks-'));
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const app = new App({ outdir: folder });
+  const app = new App({ outdir: folder, context });
   stillflow(app);
   const templates = Object.fromEntries(
     app
