@@ -3,10 +3,12 @@ import type { World } from '../kernel/world.ts';
 import { type Folder, type Item, Refused } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import { joined, mergePoints } from './document.ts';
+import { LOG_PREFIX, type Shelf } from './layout.ts';
+import type { LogEntry } from './log.store.ts';
 import type { ExperimentId, Metric, RunId } from './model.ts';
 import type { RuleStore } from './rules.store.ts';
 import { tellRules } from './rules.ts';
-import { LOG_PREFIX, type LogEntry, type Shelf, type TrackingStore } from './store.ts';
+import type { TrackingStore } from './store.ts';
 
 /** What one fold takes at most, so that its commit stays far below the table's 4 MB and 97 writes. */
 const MAX_ENTRIES = 200;

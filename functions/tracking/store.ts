@@ -18,9 +18,6 @@ import { type Head, keys, type Shelf, shardOf } from './layout.ts';
 import { type LoggedBatch, logStore } from './log.store.ts';
 import type { Experiment, Lifecycle, Metric, RunId } from './model.ts';
 
-export { LOG_PREFIX, type Shelf } from './layout.ts';
-export type { LogEntry } from './log.store.ts';
-
 /** A run's head and the experiment it belongs to, each as it stands now. */
 export interface Standing {
   readonly head: Head;
