@@ -15,6 +15,8 @@ const EndpointOnWire = z.object({
   model: z.string(),
   state: z.enum(['deploying', 'in-service', 'failed']),
   failure: z.string().optional(),
+  /** Set when the version that answers is no longer in the registry. */
+  withdrawn: z.string().optional(),
   /** What answers now. */
   version: z.int().optional(),
   revision: z.string().optional(),
@@ -32,13 +34,14 @@ const RevisionOnWire = Revision.omit({ signature: true, served: true, endpoint: 
 });
 
 function onWire(endpoint: Endpoint): EndpointOnWire {
-  const { name, model, state, failure, scale, createdAt, updatedAt } = endpoint;
+  const { name, model, state, failure, withdrawn, scale, createdAt, updatedAt } = endpoint;
   const moving = state === 'deploying';
   return {
     name,
     model,
     state,
     ...(failure === undefined ? {} : { failure }),
+    ...(withdrawn === undefined ? {} : { withdrawn }),
     ...(endpoint.served && endpoint.current
       ? { version: endpoint.served.version, revision: endpoint.current }
       : {}),

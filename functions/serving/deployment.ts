@@ -55,6 +55,24 @@ export const resolveModel = (models: Models, call: Call, uri: string): Promise<S
 };
 
 /**
+ * Why a version that is served could not be deployed anew, or undefined. Whoever deletes a version deletes its entry,
+ * and its files stay; a name that is made again may bear other files under the same number.
+ */
+export async function withdrawn(
+  models: Pick<Models, 'version'>,
+  call: Call,
+  { name, version, source }: ServedVersion,
+): Promise<string | undefined> {
+  try {
+    const now = await models.version(call, name, version);
+    if (now.source === source) return undefined;
+  } catch (error) {
+    if (!(error instanceof Problem && error.code === 'missing')) throw error;
+  }
+  return `Version ${version} of ${name} was deleted from the registry; the endpoint goes on with its files.`;
+}
+
+/**
  * The steps of the machine `deploy-endpoint`; each may run twice. The endpoint's record says which deployment is the
  * target: the alias is read after the record, and the record moves only if it has not changed since, so that whoever
  * resolves last serves what the alias says last, in whatever order the events came. A step of a deployment that is no
@@ -130,6 +148,7 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     const { served } = revision;
     if (before.current === id) return { version: served.version };
     const old = before.current && (await store.revision(call, name, before.current));
+    const gone = await withdrawn(models, call, served);
     const now = world.now();
     const after: Endpoint = {
       ...before,
@@ -138,6 +157,7 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
       signature: revision.signature,
       state: 'in-service',
       failure: undefined,
+      withdrawn: gone,
       generation: before.generation + 1,
       updatedAt: now,
     };
@@ -159,10 +179,32 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     return { version: served.version };
   }
 
+  /** An alias moved to what cannot be served at all: what answers stays, and the endpoint says why it did not follow. */
+  async function missed(
+    call: Call,
+    before: Endpoint,
+    { deployment: id, why }: Deployment,
+    reason: string,
+  ): Promise<void> {
+    const { name, current, state, served } = before;
+    // Deployments sort by time: one that came later has the last word.
+    const newest = current !== undefined && current < id && state === 'in-service';
+    if (why !== 'alias' || !newest || before.failure === reason) return;
+    const generation = before.generation + 1;
+    const after: Endpoint = { ...before, failure: reason, generation, updatedAt: world.now() };
+    await store.change(call, before, after, [], {
+      type: 'serving.revision.failed',
+      subject: subject(name),
+      data: { endpoint: name, revision: id, reason, kept: served?.version ?? null },
+    });
+  }
+
   async function fail(call: Call, deployment: Deployment, reason: string): Promise<void> {
     const { endpoint: name, deployment: id } = deployment;
     const before = await store.find(call, name);
-    if (!before || (before.target !== id && before.asked !== id)) return;
+    if (!before) return;
+    if (before.target !== id && before.asked !== id)
+      return missed(call, before, deployment, reason);
     if (before.current === id || before.state !== 'deploying') return;
     const revision = await store.revision(call, name, id);
     // Failed before it became the target: only a later step's failure takes the target back.
@@ -249,8 +291,10 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
 }
 export type Deployments = ReturnType<typeof deployments>;
 
+/** A model that was deleted and made again counts its versions from 1 again: the files tell them apart. */
+export const sameVersion = (a: ServedVersion, b: ServedVersion): boolean =>
+  a.name === b.name && a.version === b.version && a.source === b.source;
+
 /** Whether this version is what the endpoint serves, or is about to. */
-const isUp = (endpoint: Endpoint, { name, version }: ServedVersion): boolean =>
-  endpoint.target !== undefined &&
-  endpoint.wanted.name === name &&
-  endpoint.wanted.version === version;
+const isUp = (endpoint: Endpoint, served: ServedVersion): boolean =>
+  endpoint.target !== undefined && sameVersion(endpoint.wanted, served);

@@ -52,6 +52,11 @@ export function servingRoom(
         hears: ['serving.endpoint.asked', 'serving.rollback.asked'],
         run: service.restart,
       },
+      {
+        name: 'serving-withdrawn',
+        hears: ['registry.version.deleted', 'registry.model.deleted'],
+        run: service.withdraw,
+      },
       { name: 'serving-ended', hears: ['machines.execution.ended'], run: steps.close },
       { name: 'serving-removed', hears: ['serving.endpoint.removed'], run: service.clear },
       {

@@ -80,6 +80,9 @@ export type Deployment = z.infer<typeof Deployment>;
 /** What `registry.alias.set` tells, as far as serving reads it. */
 export const AliasMoved = z.object({ name: z.string(), alias: z.string() });
 
+/** What `registry.version.deleted` tells, and without a version `registry.model.deleted`. */
+export const Deleted = z.object({ name: z.string(), version: z.int().optional() });
+
 export const Revision = z.object({
   endpoint: z.string(),
   /** A ULID. */
@@ -117,6 +120,8 @@ export const Endpoint = z.object({
   state: z.enum(['deploying', 'in-service', 'failed']),
   /** Why the last deployment did not come up; the old revision still answers. */
   failure: z.string().optional(),
+  /** Why what answers could not be deployed anew: the registry has it no longer. It answers all the same. */
+  withdrawn: z.string().optional(),
   createdAt: z.number(),
   updatedAt: z.number(),
 });

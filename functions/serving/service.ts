@@ -6,9 +6,16 @@ import { Problem } from '../kernel/problem.ts';
 import { newUlid } from '../kernel/world.ts';
 import type { EndpointStatus, Machines } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
-import { DEPLOY_MACHINE, type DeploymentParts, resolveModel } from './deployment.ts';
+import {
+  DEPLOY_MACHINE,
+  type DeploymentParts,
+  resolveModel,
+  sameVersion,
+  withdrawn,
+} from './deployment.ts';
 import {
   AliasMoved,
+  Deleted,
   Deployment,
   type Endpoint,
   type EndpointAsked,
@@ -205,6 +212,18 @@ export function servingService(parts: ServingParts) {
       }
     },
 
+    /**
+     * Hears `registry.version.deleted` and `registry.model.deleted`: what answers goes on, from files that nobody has
+     * deleted, and its endpoint says that it could not be deployed anew.
+     */
+    async withdraw(call: Call, told: Told): Promise<void> {
+      const { name, version } = Deleted.parse(told.data);
+      const serving = ({ served }: Endpoint) =>
+        served?.name === name && (version === undefined || served.version === version);
+      for (const { name: endpoint } of (await store.all(call)).filter(serving))
+        await settle(call, subject(endpoint), () => withdrawOne(call, endpoint));
+    },
+
     /** Hears `serving.endpoint.asked` and `serving.rollback.asked`: starts what a lost process did not. */
     async restart(call: Call, told: Told): Promise<void> {
       const { deployment } = Asked.parse(told.data);
@@ -218,6 +237,21 @@ export function servingService(parts: ServingParts) {
       await store.removeRevisions(call, endpoint, told.id);
     },
   };
+
+  async function withdrawOne(call: Call, name: string): Promise<void> {
+    const before = await store.find(call, name);
+    if (!before?.served) return;
+    const why = await withdrawn(models, call, before.served);
+    if (why === before.withdrawn) return;
+    const { generation, served } = before;
+    const now = world.now();
+    const after = { ...before, withdrawn: why, generation: generation + 1, updatedAt: now };
+    await store.change(call, before, after, [], {
+      type: 'serving.endpoint.withdrawn',
+      subject: subject(name),
+      data: { endpoint: name, model: served.name, version: served.version, why: why ?? null },
+    });
+  }
 
   async function roomForOneMore(call: Call): Promise<void> {
     const { endpoints: all } = await store.page(call, LIMITS.endpoints);
@@ -239,8 +273,7 @@ const serves = (endpoint: Endpoint, asked: EndpointAsked, wanted: ServedVersion)
   endpoint.state !== 'failed' &&
   endpoint.failure === undefined &&
   endpoint.model === asked.model &&
-  endpoint.wanted.name === wanted.name &&
-  endpoint.wanted.version === wanted.version &&
+  sameVersion(endpoint.wanted, wanted) &&
   (['minimum', 'maximum', 'concurrency', 'idleSeconds'] as const).every(
     (part) => endpoint.scale[part] === asked.scale[part],
   );
