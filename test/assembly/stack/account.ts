@@ -35,15 +35,18 @@ const arn = (service: string, resource: string) =>
 const digest = (text: string, length: number) =>
   createHash('sha256').update(text).digest('hex').slice(0, length);
 
-/** The templates as an account would hold them once they are deployed. Throws for what is not supported. */
-export function deployedAccount({ templates }: Assembly, fronts: Fronts): Account {
+/**
+ * The templates as an account would hold them once they are deployed. Throws for what is not supported. `salt` goes into
+ * the names that CloudFormation would make up, so that two stacks share nothing.
+ */
+export function deployedAccount({ templates }: Assembly, fronts: Fronts, salt = ''): Account {
   refuseUnknown(templates);
   const { resolve, condition, makeOf } = intrinsics(templates, (stack, id, resolved) => {
     const resource = templates[stack]?.Resources[id];
     if (!resource) throw new Error(`there is no ${stack}/${id}`);
     const named = (property: string, otherwise: string) =>
       text(resolved(resource.Properties?.[property])) || otherwise;
-    return made(stack, id, resource.Type, named, fronts);
+    return made({ stack, id, type: resource.Type, salt }, named, fronts);
   });
   const all: Resource[] = [];
   const outputs: Record<string, string> = {};
@@ -79,14 +82,12 @@ export function deployedAccount({ templates }: Assembly, fronts: Fronts): Accoun
 
 /** Physical name, `Ref` and attributes, as CloudFormation documents them by type. */
 function made(
-  stack: string,
-  id: string,
-  type: string,
+  { stack, id, type, salt }: Record<'stack' | 'id' | 'type' | 'salt', string>,
   named: (property: string, otherwise: string) => string,
   { url, gateway }: Fronts,
 ): Made {
   const at = `${stack}/${id}`;
-  const made = `${stack}-${id.slice(0, 24)}-${digest(at, 12).toUpperCase()}`;
+  const made = `${stack}-${id.slice(0, 24)}-${digest(salt + at, 12).toUpperCase()}`;
   const of = (name: string, Arn: string, more: Record<string, string> = {}): Made => ({
     ref: name,
     attributes: { Arn, ...more },

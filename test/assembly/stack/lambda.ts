@@ -42,6 +42,8 @@ interface Invocation {
   readonly payload: Buffer;
   readonly end: (how: Ended) => void;
   readonly stream?: (answer: Streamed) => void;
+  /** Nothing is asked of the function but to come up. */
+  readonly initialised?: () => void;
 }
 interface Sandbox {
   readonly spec: FunctionSpec;
@@ -231,6 +233,10 @@ export async function lambdaHost(functions: readonly FunctionSpec[], options: Ho
     if (!sandbox) return void response.writeHead(403).end();
     if (path.join('/') === 'invocation/next') {
       sandbox.waiting = response;
+      if (sandbox.current?.initialised) {
+        sandbox.current.initialised();
+        delete sandbox.current;
+      }
       give(sandbox);
       if (!sandbox.current) advance();
       return;
@@ -295,6 +301,16 @@ export async function lambdaHost(functions: readonly FunctionSpec[], options: Ho
     /** How often each was invoked, by where it stands. */
     calls: (at: string) => calls.get(at) ?? 0,
     logOf: (at: string) => logs.get(functions.find((spec) => spec.at === at)?.name ?? '') ?? '',
+    /** Starts one and waits until its handler is found. Throws in AWS's words if it is not, or what it needs is not. */
+    async initialise(spec: FunctionSpec): Promise<void> {
+      const sandbox = start(spec);
+      await new Promise<void>((resolve, reject) => {
+        const id = randomUUID();
+        const end = ({ error }: Ended) =>
+          reject(new Error(`${spec.at}: ${error?.errorType}: ${error?.errorMessage}`));
+        sandbox.current = { id, payload: Buffer.alloc(0), end, initialised: resolve };
+      });
+    },
     /** Resolves when it has ended; `stream` hears of an answer that comes in parts. */
     invoke(
       spec: FunctionSpec,

@@ -14,12 +14,16 @@ export interface MappingParts {
   readonly queues: Queues;
   readonly streams: StreamSource;
   readonly retryMs: number;
+  /** Told of every record of a stream that goes to a function. */
+  readonly seen: (at: string, record: StreamRecord) => void;
   readonly log: (line: Fields) => void;
 }
 
 /** Event source mappings: Lambda's pollers of queues and streams, each with the rights of its function's role. */
-export function startMappings(account: Account, parts: MappingParts) {
+export function startMappings(account: Account, own: Omit<MappingParts, 'seen'>) {
   const closing = new AbortController();
+  const given: { at: string; record: StreamRecord }[] = [];
+  const parts: MappingParts = { ...own, seen: (at, record) => void given.push({ at, record }) };
   const loops = account.of('AWS::Lambda::EventSourceMapping').map(async (mapping) => {
     const spec = parts.host.find(text(mapping.properties['FunctionName']));
     if (!spec) throw new Error(`${mapping.at} maps to a function that is not there`);
@@ -37,6 +41,8 @@ export function startMappings(account: Account, parts: MappingParts) {
     });
   });
   return {
+    /** Each record of a stream that a function was given, by its mapping. */
+    given,
     async stop(): Promise<void> {
       closing.abort();
       await Promise.all(loops);
@@ -147,6 +153,7 @@ async function followTable(
 
   async function perform(records: readonly StreamRecord[], attempt = 0): Promise<void> {
     if (!records.length || signal.aborted) return;
+    if (attempt === 0) for (const record of records) parts.seen(mapping.at, record);
     const Records = records.map((one) => ({ ...one, eventSourceARN: source, awsRegion: REGION }));
     const ended = await parts.host.invoke(spec, Buffer.from(JSON.stringify({ Records })));
     const failed = failedOf(ended, mapping);

@@ -45,6 +45,8 @@ export interface StackOptions {
   readonly log: (line: Record<string, unknown>) => void;
   /** Of another stack, to be shared. */
   readonly oracles?: Oracles;
+  /** Goes into the names that CloudFormation makes up. */
+  readonly salt?: string;
   /** Caps SQS visibility time-outs and the waits between retries, for suites; AWS's own if absent. */
   readonly hurryMs?: number;
 }
@@ -70,7 +72,15 @@ function made(path: string): string {
 }
 
 /** The account that `cdk deploy` of this assembly makes, on this machine. Ready when it resolves. */
-export async function startStack({ assembly, data, port, log, hurryMs, ...options }: StackOptions) {
+export async function startStack({
+  assembly,
+  data,
+  port,
+  log,
+  hurryMs,
+  salt = '',
+  ...options
+}: StackOptions) {
   const world = realWorld;
   const folder = (name: string) => made(join(data, name));
   const closers: (() => Promise<void> | void)[] = [];
@@ -82,7 +92,7 @@ export async function startStack({ assembly, data, port, log, hurryMs, ...option
     closers.push(fronts.close);
     const gateway = await openGateway(log);
     closers.push(gateway.close);
-    const account = deployedAccount(assembly, { url: fronts.url, gateway: gateway.url });
+    const account = deployedAccount(assembly, { url: fronts.url, gateway: gateway.url }, salt);
     const access = accessTo(account, log);
     const functions = functionsOf(account, assembly, access);
 
@@ -205,6 +215,7 @@ export async function startStack({ assembly, data, port, log, hurryMs, ...option
       queues,
       buses,
       s3,
+      mappings,
       states,
       schedules,
       gateway: gateway.url,
