@@ -1,11 +1,12 @@
 import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
 import { bool } from '../kernel/proto.ts';
-import type { Incoming, Limits, Route } from '../kernel/route.ts';
+import type { Incoming, Route } from '../kernel/route.ts';
 import { mlflowMessage, mlflowRoute, mlflowRoutes } from '../protocols/mlflow.ts';
 import { LIMITS, stageOf } from './model.ts';
 import type { RegistryService } from './service.ts';
 import {
+  asked,
   ByName,
   ByVersion,
   checkTag,
@@ -13,7 +14,10 @@ import {
   decodeSearch,
   decodeTags,
   encodeVersion,
+  large,
+  limits,
   Nothing,
+  resource,
   Search,
   TagKey,
   TagSet,
@@ -24,10 +28,6 @@ import {
 } from './wire.ts';
 
 const BASE = '/mlflow/model-versions';
-const limits: Limits = { bodyBytes: 16_384, timeoutSeconds: 10 };
-const large: Limits = { bodyBytes: 2_000_000, timeoutSeconds: 10 };
-const asked: Limits = { bodyBytes: 0, timeoutSeconds: 30 };
-const resource = ({ name }: { name: string }) => `models/${name}`;
 const OwnerId = z
   .string()
   .regex(/^[\w-]{0,256}$/, 'may hold only letters, digits, _ and -')

@@ -1,11 +1,12 @@
 import * as z from 'zod';
 import { Problem } from '../kernel/problem.ts';
 import { repeated } from '../kernel/proto.ts';
-import type { Limits, Route } from '../kernel/route.ts';
+import type { Route } from '../kernel/route.ts';
 import { mlflowMessage, mlflowRoutes } from '../protocols/mlflow.ts';
 import { LIMITS, ModelName } from './model.ts';
 import type { RegistryService } from './service.ts';
 import {
+  asked,
   ByAlias,
   ByName,
   checkTag,
@@ -14,10 +15,13 @@ import {
   decodeTags,
   encodeModel,
   encodeVersion,
+  large,
+  limits,
   ModelAnswer,
   ModelOnWire,
   NewAlias,
   Nothing,
+  resource,
   Search,
   TagKey,
   TagSet,
@@ -28,10 +32,6 @@ import {
 } from './wire.ts';
 
 const BASE = '/mlflow/registered-models';
-const limits: Limits = { bodyBytes: 16_384, timeoutSeconds: 10 };
-const large: Limits = { bodyBytes: 2_000_000, timeoutSeconds: 10 };
-const asked: Limits = { bodyBytes: 0, timeoutSeconds: 30 };
-const resource = ({ name }: { name: string }) => `models/${name}`;
 
 export function modelRoutes(registry: RegistryService): Route[] {
   return [

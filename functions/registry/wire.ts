@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { Problem } from '../kernel/problem.ts';
 import { repeated, safeInt } from '../kernel/proto.ts';
+import type { Limits } from '../kernel/route.ts';
 import { mlflowMessage } from '../protocols/mlflow.ts';
 import { checkKey } from '../tracking/model.ts';
 import {
@@ -89,6 +90,12 @@ export function decodeSearch(
     ...(input.page_token ? { token: input.page_token } : {}),
   };
 }
+
+/** Of a request that says a name or two, one that brings values, and one that says all in its address. */
+export const limits: Limits = { bodyBytes: 16_384, timeoutSeconds: 10 };
+export const large: Limits = { bodyBytes: 2_000_000, timeoutSeconds: 10 };
+export const asked: Limits = { bodyBytes: 0, timeoutSeconds: 30 };
+export const resource = ({ name }: { name: string }) => `models/${name}`;
 
 const PairOnWire = z.object({ key: z.string(), value: z.string() });
 export const VersionOnWire = z.object({
