@@ -2,11 +2,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { ulid } from '../../functions/kernel/ids.ts';
 import { entryKey } from '../../functions/platform/records.ts';
 import { verifyAudit } from '../../local/audit.ts';
 import { start } from '../../local/start.ts';
 import { openTable } from '../../local/table.ts';
-import { testWorld } from '../world.ts';
+import { testCall, testWorld } from '../world.ts';
 
 const data = mkdtempSync(join(tmpdir(), 'audit-command-'));
 afterAll(() => rmSync(data, { recursive: true, force: true }));
@@ -67,4 +68,38 @@ test('audit verify asks a running server, here or elsewhere, or reads the folder
     ),
   });
   await expect(verified({ kept: 'x' })).rejects.toThrow('--kept must be');
+});
+
+test('a server folds what earlier hours left when it starts', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'audit-clock-'));
+  const options = {
+    host: '127.0.0.1',
+    port: 0,
+    data: folder,
+    auth: false,
+    hosts: [],
+    log: () => {},
+  };
+  await (await start(options)).stop();
+  const table = openTable({ folder: join(folder, 'table'), world: testWorld() });
+  // A note of a head that was heard two hours ago.
+  const call = testCall();
+  await table.commit(call, [], { type: 'test.thing.changed', subject: 'things/1', data: {} });
+  const [told] = (await table.entries(call, 'things/1')).entries;
+  const old = ulid(Date.now() - 2 * 3_600_000, new Uint8Array(10));
+  const text = JSON.stringify([['things/1', 1, 1, told?.hash]]);
+  await table.commit(call, [{ put: { pk: 'AN#NOTES', sk: `NOTE#${old}`, text } }]);
+  await table.close();
+
+  const server = await start(options);
+  const anchors = async () =>
+    (await (await fetch(`${server.url}/api/audit/verify`)).json()) as Record<string, unknown>;
+  let seen = await anchors();
+  for (const end = Date.now() + 10_000; Date.now() < end && seen['anchors'] === 0; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    seen = await anchors();
+  }
+  expect(seen).toMatchObject({ anchors: 1, findings: [], newest: { number: 1 } });
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
 });

@@ -234,6 +234,18 @@ test('each follower hears by a rule of its own what it says that it hears', () =
   }
 });
 
+test('a room with a clock is ticked by a schedule: rules each minute, anchors each hour', () => {
+  const schedules = resources(templates, 'AWS::Scheduler::Schedule');
+  const found = schedules.map((one) => [
+    property(one, 'ScheduleExpression'),
+    text(property(one, 'Target', 'Arn')),
+  ]);
+  expect(found.sort()).toEqual([
+    ['cron(5 * * * ? *)', expect.stringMatching(/hour/)],
+    ['rate(1 minute)', expect.stringMatching(/tick/)],
+  ]);
+});
+
 test('each task is a function that machines find by name, and may invoke', () => {
   const functions = resources(templates, 'AWS::Lambda::Function').map((one) =>
     property(one, 'FunctionName'),
