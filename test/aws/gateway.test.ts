@@ -118,6 +118,7 @@ test('a body beyond the gateway is refused by it, and goes in parts to the store
 });
 
 test('the MLflow client uploads in parts, follows 307, and needs one variable for it', async () => {
+  gateway.asked.length = 0;
   const out = await runClient('mlflow', 'redirects.py', [gateway.url], {
     MLFLOW_TRACKING_TOKEN: token,
     MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE: '4000000',
