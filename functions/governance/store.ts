@@ -4,7 +4,7 @@ import { ulid } from '../kernel/ids.ts';
 import { newUlid, type World } from '../kernel/world.ts';
 import { type Item, queryAll, type Table } from '../platform/ports.ts';
 import { ENTRY_PREFIX, entryKey, headKey, toldOf } from '../platform/records.ts';
-import { ANCHORS, type AnchorData, type Leaf, packed, unpacked } from './anchor.ts';
+import { ANCHORS, type AnchorData, digestOf, type Leaf, packed, unpacked } from './anchor.ts';
 
 const NOTES = 'AN#NOTES';
 const noteKey = (id: string) => ({ pk: NOTES, sk: `NOTE#${id}` });
@@ -18,6 +18,7 @@ const MOST_WRITES = 90;
 export interface Note {
   readonly sk: string;
   readonly text: string;
+  readonly digest: string;
 }
 
 /** One place of a chain as it is stored; without `told` it holds no entry that can be read. */
@@ -35,7 +36,9 @@ export function governanceStore(table: Table, world: World) {
     /** One item for all that was heard at once, whatever the number of subjects. */
     async note(call: Call, leaves: readonly Leaf[]): Promise<void> {
       for (const text of packed(leaves))
-        await table.commit(call, [{ put: { ...noteKey(newUlid(world)), text } }]);
+        await table.commit(call, [
+          { put: { ...noteKey(newUlid(world)), text, digest: digestOf(text) } },
+        ]);
     },
 
     /** The oldest notes that were written before a time, up to so many bytes of text. */
@@ -102,17 +105,30 @@ export function governanceStore(table: Table, world: World) {
 }
 export type GovernanceStore = ReturnType<typeof governanceStore>;
 
-const noteOf = (item: Item): Note => ({ sk: item.sk, text: String(item['text']) });
+const noteOf = (item: Item): Note => ({
+  sk: item.sk,
+  text: String(item['text']),
+  digest: String(item['digest']),
+});
 
 /** Undefined for a note that somebody has changed. */
-export const leavesIn = (note: Note): Leaf[] | undefined => unpacked(note.text);
+export const leavesIn = ({ text, digest }: Note): Leaf[] | undefined =>
+  digestOf(text) === digest ? unpacked(text) : undefined;
 
 function linkOf(item: Item): Link {
   const sequence = Number(item.sk.slice(ENTRY_PREFIX.length));
   try {
     const told = toldOf(item);
-    return { sequence, told: typeof told?.hash === 'string' ? told : undefined };
+    return { sequence, told: asTold(told) === item['told'] ? told : undefined };
   } catch {
     return { sequence, told: undefined };
   }
+}
+
+/** The one text of an entry. Its hash covers values: a name that is no longer what it was may leave those as they are. */
+function asTold(told: Told): string {
+  const { id, type, subject, data, workspace, caller, action, requestId, at } = told;
+  const { sequence, previous, hash } = told;
+  const who = { workspace, caller, action, requestId, at };
+  return JSON.stringify({ id, type, subject, data, ...who, sequence, previous, hash });
 }

@@ -80,7 +80,7 @@ function openHouse() {
       await items.put(keyOf(key), { ...key, ...item });
       await items.flushed;
     },
-    stored: (key: Key) => items.get(keyOf(key)) as Record<string, unknown>,
+    stored: (key: Key) => items.get(keyOf(key)),
     async lose(key: Key) {
       await items.remove(keyOf(key));
     },
@@ -132,11 +132,19 @@ async function writeAnew(
 const TAMPERINGS: Record<string, (house: House, subject: string, at: number) => Promise<void>> = {
   'an entry was edited': async (house, subject, at) => {
     const key = entryKey({ subject, sequence: at });
-    const told = JSON.parse(String(house.stored(key)['told']));
+    const told = JSON.parse(String(house.stored(key)?.['told']));
     await house.put(key, { told: JSON.stringify({ ...told, caller: 'mallory' }) });
   },
   'an entry is no longer readable': (house, subject, at) =>
     house.put(entryKey({ subject, sequence: at }), { told: '{"id' }),
+  'an entry changed places with its neighbour': async (house, subject, at) => {
+    const other = at === 1 ? 2 : at - 1;
+    const [a, b] = [at, other].map((sequence) => entryKey({ subject, sequence }));
+    const [left, right] = [a && house.stored(a), b && house.stored(b)];
+    if (!a || !b || !left || !right) return house.lose(entryKey({ subject, sequence: at }));
+    await house.put(a, { told: right['told'] });
+    await house.put(b, { told: left['told'] });
+  },
   'an entry was removed': (house, subject, at) => house.lose(entryKey({ subject, sequence: at })),
   'an entry was edited and its chain hashed anew': (house, subject, at) =>
     writeAnew(house, subject, at, (told) => [{ ...told, caller: 'mallory' }]),
@@ -227,7 +235,7 @@ test.each(Object.entries(TAMPERINGS))('F14 %s: the subject is named', async (_, 
   await house.hour();
   await house.change('models/churn');
   await house.hour();
-  await tamper(house, 'models/churn', 2);
+  await tamper(house, 'models/churn', 3);
   const { findings } = await house.verify();
   expect(findings.length).toBeGreaterThan(0);
   expect(new Set(findings.map(({ subject }) => subject))).toEqual(new Set(['models/churn']));
@@ -251,7 +259,7 @@ test.each<[string, (house: House) => Promise<void>]>([
     'what an anchor holds was edited',
     async (on) => {
       const key = await firstPiece(on);
-      const text = String(on.stored(key)['text']);
+      const text = String(on.stored(key)?.['text']);
       await on.put(key, { text: text.replace('runs/1', 'runs/2') });
     },
   ],
@@ -299,7 +307,7 @@ test('a crash between an anchor and the end of its notes only says the same twic
   await house.settled();
   const [note] = (await house.table.query(call, { pk: 'AN#NOTES' })).items;
   await house.hour();
-  await house.put({ pk: 'AN#NOTES', sk: note?.sk ?? '' }, { text: note?.['text'] });
+  await house.put({ pk: 'AN#NOTES', sk: note?.sk ?? '' }, { ...note });
   await house.hour();
   expect(await house.verify()).toMatchObject({ anchors: 2, findings: [] });
 });
@@ -400,4 +408,39 @@ test('any history is whole, in pages of any size, and any tampering with it is f
     ),
     { numRuns: 40 },
   );
+});
+
+test('N9 any bit of an entry, a head, an anchor or a note that is another is found', async () => {
+  for (const n of [1, 2]) await house.change('things/1', { n, text: 'é "quoted"', none: null });
+  await house.change('things/2', null);
+  await house.hour();
+  await house.change('things/1');
+  await house.settled();
+  const [note] = (await house.table.query(call, { pk: 'AN#NOTES' })).items;
+  const places: [Key, string][] = [
+    [entryKey({ subject: 'things/1', sequence: 1 }), 'told'],
+    [entryKey({ subject: 'things/1', sequence: 3 }), 'told'],
+    [entryKey({ subject: 'things/2', sequence: 1 }), 'told'],
+    [entryKey({ subject: ANCHORS, sequence: 1 }), 'told'],
+    [headKey('things/1'), 'hash'],
+    [headKey(ANCHORS), 'hash'],
+    [await firstPiece(house), 'text'],
+    [{ pk: 'AN#NOTES', sk: note?.sk ?? '' }, 'text'],
+  ];
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...places), fc.nat(), async ([key, name], which) => {
+      const item = house.stored(key);
+      const bytes = Buffer.from(String(item?.[name]));
+      const bit = which % (bytes.length * 8);
+      bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      await house.put(key, { ...item, [name]: bytes.toString() });
+      try {
+        expect((await house.verify()).findings, `${key.pk} bit ${bit}`).not.toEqual([]);
+      } finally {
+        await house.put(key, { ...item });
+      }
+    }),
+    { numRuns: 1500 },
+  );
+  expect((await house.verify()).findings).toEqual([]);
 });

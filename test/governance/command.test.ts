@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { digestOf } from '../../functions/governance/anchor.ts';
 import { ulid } from '../../functions/kernel/ids.ts';
 import { entryKey } from '../../functions/platform/records.ts';
 import { verifyAudit } from '../../local/audit.ts';
@@ -88,7 +89,9 @@ test('a server folds what earlier hours left when it starts', async () => {
   const [told] = (await table.entries(call, 'things/1')).entries;
   const old = ulid(Date.now() - 2 * 3_600_000, new Uint8Array(10));
   const text = JSON.stringify([['things/1', 1, 1, told?.hash]]);
-  await table.commit(call, [{ put: { pk: 'AN#NOTES', sk: `NOTE#${old}`, text } }]);
+  await table.commit(call, [
+    { put: { pk: 'AN#NOTES', sk: `NOTE#${old}`, text, digest: digestOf(text) } },
+  ]);
   await table.close();
 
   const server = await start(options);
