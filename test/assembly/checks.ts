@@ -43,7 +43,7 @@ export const credentialsOf = ({ access }: Stack) => ({
   secretAccessKey: access.admin.keys.secretAccessKey,
 });
 
-/** What it finds once it finds it, or an error that says what was waited for, with the refusals of meanwhile. */
+/** What it finds once it finds it. What is denied meanwhile ends the wait: nothing that a suite waits for may be. */
 export async function until<T>(
   stack: Stack,
   what: string,
@@ -54,6 +54,7 @@ export async function until<T>(
   for (;;) {
     const found = await find();
     if (found) return found;
+    if (stack.access.denials.length) throw new Error(`${what}: denied${refusals(stack)}`);
     if (Date.now() > last)
       throw new Error(`${what}: not within ${deadlineMs} ms${refusals(stack)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));

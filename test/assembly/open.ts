@@ -16,16 +16,20 @@ export function assembly(): Assembly {
 }
 let read: Assembly | undefined;
 
+/** What AWS counts in minutes. */
+export const HURRY_MS = 2000;
+
 /** A stack in a folder that goes with it; waits that AWS counts in minutes are seconds. */
 export async function openStack(of = assembly(), oracles?: Oracles): Promise<Opened> {
   const data = mkdtempSync(join(tmpdir(), 'stillflow-stack-'));
-  const remove = () => rmSync(data, { recursive: true, force: true });
+  const remove = () =>
+    rmSync(data, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   try {
     const stack = await startStack({
       assembly: of,
       data,
       port: 0,
-      hurryMs: 2000,
+      hurryMs: HURRY_MS,
       log: (line) => {
         if (process.env['STACK_LOG']) process.stderr.write(`${JSON.stringify(line)}\n`);
       },

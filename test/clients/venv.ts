@@ -56,6 +56,7 @@ export async function runClient(
   script: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  timeout = 240_000,
 ): Promise<string> {
   const python = await clientPython(family);
   const scratch = await mkdtemp(join(tmpdir(), 'client-'));
@@ -64,7 +65,7 @@ export async function runClient(
       cwd: scratch,
       env: { ...process.env, PYTHONWARNINGS: 'ignore', ...env },
       maxBuffer: ENOUGH,
-      timeout: 240_000,
+      timeout,
     });
     return stdout;
   } catch (error) {

@@ -245,6 +245,13 @@ export function sagemakerJobs({
   return {
     operations: { ...operation('Training'), ...operation('Processing') },
     sync,
+    /** Ends what still runs: nobody would hear of its end. */
+    async stop(): Promise<void> {
+      for (const full of known.keys()) {
+        const { call, name } = split(full);
+        await jobs.stop(call, name);
+      }
+    },
     /** Lines of a job's log, as CloudWatch keeps them. */
     async lines(full: string, after?: string): Promise<{ lines: string[]; next: string }> {
       const { call, name } = split(full);

@@ -123,6 +123,7 @@ export async function startStack({
       interpreter: () => steps.interpreter(),
       launcher: join(ROOT, 'runtimes/launcher/launcher.py'),
       log,
+      graceMs: 1000,
     });
     closers.push(runner.close);
     const servers = localEndpoints({
@@ -146,6 +147,7 @@ export async function startStack({
       gateway: gateway.url,
       pythonPath,
     });
+    closers.push(jobs.stop);
     const hosting = sagemakerHosting({ ...shared, endpoints: servers, folder: folder('models') });
 
     const table = openTable({ folder: folder('machines'), world, feeds: [], noSync: true });
@@ -219,6 +221,8 @@ export async function startStack({
       states,
       schedules,
       gateway: gateway.url,
+      /** Where boto3 lies, for clients that speak to S3 themselves. */
+      pythonPath,
       outputs: account.outputs,
       fronts,
       close,
