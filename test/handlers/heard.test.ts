@@ -62,7 +62,9 @@ test('the end of an execution is told in the words that Machines promises', () =
       output: { x: 1 },
     },
   });
-  expect(ending(ended('sf-default0-p-4f', 'default0-run-9'))?.data).toMatchObject({ machine: 'p-4f' });
+  expect(ending(ended('sf-default0-p-4f', 'default0-run-9'))?.data).toMatchObject({
+    machine: 'p-4f',
+  });
 });
 
 test.each([
