@@ -12,6 +12,8 @@ if (major < 22 || (major === 22 && minor < 13)) {
 }
 nodeModule.enableCompileCache();
 
+const VERSION = '0.1.0';
+
 const data = {
   type: 'string',
   description: 'The data folder',
@@ -174,6 +176,60 @@ const audit = defineCommand({
   },
 });
 
+const doctor = defineCommand({
+  meta: {
+    name: 'doctor',
+    description:
+      'Look at what a server stands on, change nothing, say what to do; exit 1 if a check fails',
+  },
+  args: {
+    data,
+    port: { type: 'string', description: 'The port that a start would take' },
+    deep: {
+      type: 'boolean',
+      description: 'Read all records and files of the data folder, and the audit',
+      default: false,
+    },
+    aws: {
+      type: 'boolean',
+      description: 'The deployment in your AWS account and region instead, by its own API calls',
+      default: false,
+    },
+    json: { type: 'boolean', description: 'What was found as one JSON object', default: false },
+  },
+  async run({ args }) {
+    const { examine } = await import('../local/doctor_checks.ts');
+    const write = (line: string) => process.stdout.write(`${line}\n`);
+    const asked = { data: args.data, port: portOf(args.port), version: VERSION };
+    const healthy = await (args.aws ? accountChecks() : hereChecks(asked, args.deep))
+      .then((checks) => examine(checks, { write, json: args.json }))
+      .catch(fail);
+    process.exit(healthy ? 0 : 1);
+  },
+});
+
+async function hereChecks(
+  asked: { data: string; port: number | undefined; version: string },
+  deep: boolean,
+) {
+  const { machineChecks } = await import('../local/doctor.ts');
+  const { deepChecks } = await import('../local/doctor_deep.ts');
+  const checks = machineChecks({ ...asked, env: process.env, now: Date.now });
+  return deep ? [...checks, ...deepChecks(asked.data, Date.now)] : checks;
+}
+
+/** AWS's clients are no part of what a server needs: they load here and nowhere else. */
+async function accountChecks() {
+  const loaded = await import('./doctor-aws.ts').catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    throw new Error(
+      "--aws needs AWS's clients, which are not installed here: run 'npm ci' with development dependencies, or use the published package, which holds them",
+      { cause },
+    );
+  });
+  return loaded.accountChecks(loaded.clients());
+}
+
 const demo = defineCommand({
   meta: { name: 'demo', description: 'Play demand forecasting from data to retraining by events' },
   args: {
@@ -227,9 +283,9 @@ await runMain(
   defineCommand({
     meta: {
       name: 'stillflow',
-      version: '0.1.0',
+      version: VERSION,
       description: 'MLOps on one machine or in your AWS account',
     },
-    subCommands: { start, demo, env, token, audit },
+    subCommands: { start, demo, env, token, audit, doctor },
   }),
 );

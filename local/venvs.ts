@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '../functions/kernel/problem.ts';
 import type { Interpreter } from './job_env.ts';
@@ -56,11 +56,30 @@ interface Python {
   readonly version: string;
 }
 
+/** runtimes/python, which lies beside the code in the repository as in the published package. */
+export const LOCKS = resolve(import.meta.dirname, '../runtimes/python');
+
+/** What a build would use and find, for who only looks. Throws `unavailable` without a Python that will do. */
+export async function environmentOf(data: string, env: NodeJS.ProcessEnv) {
+  const python = await findPython(env);
+  const { code } = await call(python.program, ['-m', 'pip', '--version'], quiet(env));
+  const folder = await folderOf(venvsFolder(data, env), LOCKS, python);
+  const holder = await holderOf(`${folder}.lock`);
+  return {
+    ...{ python, folder, pip: code === 0, ready: existsSync(join(folder, 'bin/python3')) },
+    builder: holder && isAlive(holder) ? holder.pid : undefined,
+  };
+}
+
+async function folderOf(dir: string, locks: string, { version }: Python): Promise<string> {
+  const lock = await readFile(join(locks, 'requirements.lock'));
+  const key = createHash('sha256').update(`${version}\n`).update(lock).digest('hex');
+  return join(dir, key.slice(0, 20));
+}
+
 async function findOrBuild(options: VenvsOptions): Promise<Interpreter> {
   const python = await findPython(options.env);
-  const lock = await readFile(join(options.locks, 'requirements.lock'));
-  const key = createHash('sha256').update(`${python.version}\n`).update(lock).digest('hex');
-  const folder = join(options.dir, key.slice(0, 20));
+  const folder = await folderOf(options.dir, options.locks, python);
   await mkdir(options.dir, { recursive: true });
   // A Python that was removed since leaves a link to nothing.
   if (!existsSync(join(folder, 'bin/python3'))) await buildLocked(folder, python, options);
@@ -101,9 +120,7 @@ async function buildLocked(folder: string, python: Python, options: VenvsOptions
       await file.close();
       break;
     } catch {
-      const holder = await readFile(lock, 'utf8')
-        .then((text) => JSON.parse(text) as ProcessId)
-        .catch(() => undefined);
+      const holder = await holderOf(lock);
       if (holder && !isAlive(holder)) await rm(lock, { force: true });
       else {
         if (!told) options.progress('Waiting for another server to make the Python environment.');
@@ -118,6 +135,11 @@ async function buildLocked(folder: string, python: Python, options: VenvsOptions
     await rm(lock, { force: true });
   }
 }
+
+const holderOf = (lock: string): Promise<ProcessId | undefined> =>
+  readFile(lock, 'utf8')
+    .then((text) => JSON.parse(text) as ProcessId)
+    .catch(() => undefined);
 
 async function build(folder: string, python: Python, options: VenvsOptions): Promise<void> {
   const began = performance.now();
