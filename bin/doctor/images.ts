@@ -48,12 +48,12 @@ export function imageChecks({ ecr, lambda, sts }: Clients, _: Deployment): Check
     {
       name: 'image of jobs',
       looksAt: 'ecr:BatchGetImage',
-      run: async () => reach(publishedImage(await region(), false)),
+      run: async () => reach(publishedImage(await region(), 'cpu')),
     },
     {
       name: 'image of GPU jobs',
       looksAt: 'ecr:BatchGetImage',
-      run: async () => reach(publishedImage(await region(), true)),
+      run: async () => reach(publishedImage(await region(), 'gpu')),
     },
     {
       name: 'image of model servers',

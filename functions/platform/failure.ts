@@ -23,7 +23,7 @@ function read({ error, cause }: Ended, deeper: number): string | undefined {
   const text = cause?.trim();
   if (!text) return error && (NAMED[error] ?? error);
   const told = fieldsOf(text);
-  if (!told) return worded(cutOff(text) ?? text.replace(REQUEST, '$1'));
+  if (!told) return quotaOf(text) ?? worded(cutOff(text) ?? text.replace(REQUEST, '$1'));
   const message = textOf(told, 'errorMessage') ?? textOf(told, 'message');
   if (message !== undefined) return worded(message);
   const job = jobOf(told);
@@ -96,9 +96,65 @@ function jobOf(told: Fields): string | undefined {
   const status = textOf(told, 'TrainingJobStatus') ?? textOf(told, 'ProcessingJobStatus');
   if (status === undefined) return undefined;
   if (textOf(told, 'SecondaryStatus') === 'MaxRuntimeExceeded') return LATE;
+  if (textOf(told, 'SecondaryStatus') === 'MaxWaitTimeExceeded') return NEVER_CAME;
+  const short = shortageOf(told);
+  if (short !== undefined) return short;
   const said = failureOf(textOf(told, 'FailureReason'), textOf(told, 'ExitMessage'));
   return said.failure ?? `The job ended ${status.toLowerCase()}.`;
 }
+
+/** Where SageMaker says which instances it tried, in Describe's answer. */
+const clusterOf = (told: Fields): Fields => {
+  const within = (fields: Fields, name: string) => (fields[name] ?? {}) as Fields;
+  return told['ResourceConfig'] === undefined
+    ? within(within(told, 'ProcessingResources'), 'ClusterConfig')
+    : within(told, 'ResourceConfig');
+};
+
+/**
+ * If a job ended since no instance was to be had: which were tried, in words. A program's own failure begins with
+ * AlgorithmError, so its words cannot be taken for it.
+ * Source: SageMaker developer guide, "Troubleshooting": CapacityError, InsufficientCapacity (not verified on an account).
+ */
+export function shortageOf(told: Fields): string | undefined {
+  const reason = textOf(told, 'FailureReason');
+  if (!reason || !/^(CapacityError|Insufficient\w*Capacity\w*)\b/.test(reason)) return undefined;
+  const cluster = clusterOf(told);
+  const listed = (cluster['InstancePreferences'] ?? []) as Fields[];
+  const types = listed.flatMap((one) => textOf(one, 'InstanceType') ?? []);
+  const only = textOf(cluster, 'InstanceType');
+  const tried = types.length > 0 ? types : only ? [only] : [];
+  const which = tried.length > 0 ? `no ${listOf(tried)}` : 'no instance of this kind';
+  return `SageMaker had ${which} free in this region when the job was to start; it never ran. Start it again later, or ask for another accelerator, fewer of them, or fewer nodes.`;
+}
+
+const listOf = (names: readonly string[]): string =>
+  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and no ${names.at(-1)}`;
+
+/**
+ * A quota that is used up, in words with its name; undefined if `message` tells of none.
+ * Source: SageMaker's ResourceLimitExceeded, as in zenml-io/zenml#847: "The account-level service limit 'ml.g5.xlarge for
+ * training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances."
+ */
+export function quotaOf(message: string): string | undefined {
+  const [, name, limit, used, asked] =
+    /service limit '([^']+)' is (\d+)[^,]*, with current utilization of (\d+).*?request delta of (\d+)/s.exec(
+      message,
+    ) ?? [];
+  if (name === undefined) return undefined;
+  const much = `The quota '${name}' of this account is ${limit}, ${used} of it in use, and this asks for ${asked} more.`;
+  const fix =
+    limit === '0'
+      ? 'New accounts begin with 0 here'
+      : Number(asked) > Number(limit)
+        ? 'That can never be met'
+        : 'It is free again when others end';
+  return `${much} ${fix}: ask for more in the Service Quotas console under Amazon SageMaker, by that name.`;
+}
+
+/** A spot job that waited for a machine to the end of its time. */
+export const NEVER_CAME =
+  'No spot machine came in the time that the job could wait. Start it again later, or without spot.';
 
 export const LATE = 'The job ran past its deadline and was stopped.';
 

@@ -44,6 +44,15 @@ const Regex = z
     }
   }, 'must be a regular expression with a group around the number');
 
+/** Of a node or a copy. */
+const Amounts = z.object({
+  cpus: z.number().positive().max(1024).optional(),
+  memoryBytes: z.number().int().positive().optional(),
+  accelerator: z
+    .object({ type: z.string().min(1).max(100), count: z.number().int().min(0).max(64) })
+    .optional(),
+});
+
 const Spec = z
   .object({
     name: Name,
@@ -53,13 +62,12 @@ const Spec = z
     env: Env,
     inputs: channels(['stillflow']),
     outputs: channels(['failure']),
-    resources: z.object({
-      cpus: z.number().positive().max(1024).optional(),
-      memoryBytes: z.number().int().positive().optional(),
-      accelerator: z
-        .object({ type: z.string().min(1).max(100), count: z.number().int().min(0).max(64) })
-        .optional(),
-      runner: z.enum(['lambda', 'sagemaker', 'processing']).optional(),
+    resources: Amounts.extend({
+      network: z.literal('fast').optional(),
+      spot: z.boolean().optional(),
+      // Source: SageMaker developer guide, "Managed Warm Pools": 60 minutes.
+      keepAliveSeconds: z.number().int().min(1).max(3600).optional(),
+      runner: z.enum(['lambda', 'sagemaker', 'processing', 'batch']).optional(),
     }),
     nodes: z.number().int().min(1).max(32),
     checkpoint: Uri.optional(),
@@ -73,9 +81,20 @@ const Spec = z
     message: 'needs either interpreter or image, not both',
   })
   .superRefine((spec, context) => {
-    if (spec.resources.runner !== 'processing') return;
     const refuse = (field: string, message: string) =>
-      context.addIssue({ code: 'custom', path: [field], message });
+      context.addIssue({ code: 'custom', path: field.split('.'), message });
+    const { runner, spot, keepAliveSeconds, network } = spec.resources;
+    if (spot && keepAliveSeconds !== undefined)
+      refuse(
+        'resources.keepAliveSeconds',
+        'cannot be had with spot: nobody keeps what may be taken',
+      );
+    if (runner !== undefined && runner !== 'sagemaker')
+      for (const [field, asked] of Object.entries({ spot, keepAliveSeconds, network }))
+        if (asked)
+          refuse(`resources.${field}`, 'has only a training job: use the runner sagemaker');
+    if (runner === 'batch' && spec.nodes > 1) refuse('nodes', 'must be 1 for the runner batch');
+    if (runner !== 'processing') return;
     const only = 'has only a training job: use the runner sagemaker';
     if (spec.checkpoint !== undefined) refuse('checkpoint', only);
     if (spec.metrics?.length) refuse('metrics', only);
@@ -99,6 +118,7 @@ const Deployment = z.object({
       idleSeconds: z.number().int().min(1).max(86_400),
     })
     .refine(({ minimum, maximum }) => minimum <= maximum, 'minimum must not pass maximum'),
+  resources: Amounts.optional(),
 });
 
 function check(schema: z.ZodType, value: unknown, what: string): void {
@@ -134,7 +154,7 @@ const LAMBDA_SECONDS = 900;
 
 /** Which runner of ARCHITECTURE's table a job gets in an account, where it does not say so itself. */
 export function runnerOf(spec: JobSpec): NonNullable<JobSpec['resources']['runner']> {
-  const { runner, accelerator } = spec.resources;
+  const { runner, accelerator, spot, keepAliveSeconds, network } = spec.resources;
   if (runner) return runner;
   const light =
     spec.interpreter === 'python' &&
@@ -142,6 +162,9 @@ export function runnerOf(spec: JobSpec): NonNullable<JobSpec['resources']['runne
     spec.checkpoint === undefined &&
     spec.inputs.length + spec.outputs.length === 0 &&
     (accelerator?.count ?? 0) === 0 &&
+    !spot &&
+    keepAliveSeconds === undefined &&
+    network === undefined &&
     spec.deadlineSeconds <= LAMBDA_SECONDS &&
     (spec.resources.memoryBytes ?? 0) <= 2 ** 31;
   return light ? 'lambda' : 'sagemaker';

@@ -375,12 +375,20 @@ export interface JobSpec {
   readonly resources: {
     readonly cpus?: number;
     readonly memoryBytes?: number;
+    /** `nvidia.com/gpu`, a card (`A100`), `aws.amazon.com/neuron`; `count` on each node. */
     readonly accelerator?: { readonly type: string; readonly count: number };
+    /** `fast`: nodes of one job talk over the fastest network that the runner has (EFA). */
+    readonly network?: 'fast';
+    /** May be stopped when others pay more, and started again from `checkpoint`. Cheaper, and it may have to wait. */
+    readonly spot?: boolean;
+    /** Machines are kept so long after the end for a next job that asks for the same; billed meanwhile. */
+    readonly keepAliveSeconds?: number;
     /**
      * Forces a runner of ARCHITECTURE's table. `processing` is SageMaker too, as a processing job: no checkpoint, no
-     * metrics, at most 7 days, 8 inputs and 10 outputs. Only who asks for it gets it.
+     * metrics, at most 7 days, 8 inputs and 10 outputs. `batch` is the cluster that an installation was given
+     * (lib/eks-jobs.ts). Only who asks for these two gets them.
      */
-    readonly runner?: 'lambda' | 'sagemaker' | 'processing';
+    readonly runner?: 'lambda' | 'sagemaker' | 'processing' | 'batch';
   };
   readonly nodes: number;
   /** A prefix that survives a restart of the job. */
@@ -413,8 +421,9 @@ export interface Jobs {
   submit(call: Call, spec: JobSpec): Promise<Job>;
   /**
    * Keeps the spec and returns what the job state of a machine passes on to start it: the payload of the function
-   * `stillflow-run-step` (runner `lambda`), or the arguments of `sagemaker:createTrainingJob.sync` or
-   * `sagemaker:createProcessingJob.sync` (runners `sagemaker` and `processing`). Idempotent by name.
+   * `stillflow-run-step` (runner `lambda`), or the arguments of `sagemaker:createTrainingJob.sync`,
+   * `sagemaker:createProcessingJob.sync` or `batch:submitJob.sync` (runners `sagemaker`, `processing` and `batch`).
+   * Idempotent by name.
    */
   prepare(call: Call, spec: JobSpec): Promise<Json>;
   describe(call: Call, name: string): Promise<Job | undefined>;
@@ -441,6 +450,12 @@ export interface EndpointSpec {
     /** Requests at once that one copy is meant for. */
     readonly concurrency: number;
     readonly idleSeconds: number;
+  };
+  /** Of each copy. With an accelerator no endpoint is serverless. */
+  readonly resources?: {
+    readonly cpus?: number;
+    readonly memoryBytes?: number;
+    readonly accelerator?: { readonly type: string; readonly count: number };
   };
 }
 
@@ -474,6 +489,11 @@ export interface Endpoints {
   /** Idempotent by name and revision; returns at once. The old revision answers until the new one passes its ping. */
   deploy(call: Call, spec: EndpointSpec): Promise<void>;
   describe(call: Call, name: string): Promise<EndpointStatus | undefined>;
+  /**
+   * Does what `deploy` could not do at once, and changes nothing where all is done: whoever waits for `describe` to say
+   * in-service calls it each time before. Absent where `deploy` is all.
+   */
+  complete?(call: Call, name: string): Promise<void>;
   /** Throws `missing`, `unavailable` with a time to wait, or `exhausted`. */
   invoke(call: Call, name: string, request: InferenceRequest): Promise<InferenceAnswer>;
   /** Idempotent. */

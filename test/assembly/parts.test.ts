@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { serviceModel } from '../oracles/model.ts';
 import { AwsError, accessTo } from './stack/access.ts';
 import { deployedAccount } from './stack/account.ts';
 import { routesOf } from './stack/apis.ts';
 import type { Templates } from './stack/assembly.ts';
 import { touchedBy } from './stack/dynamo.ts';
-import { serviceModel } from './stack/model.ts';
 import { fits, inputOf } from './stack/pattern.ts';
 import { decide, readPolicy } from './stack/policy.ts';
 import { s3Actions } from './stack/s3.ts';

@@ -11,6 +11,7 @@ import {
 import { mockClient } from 'aws-sdk-client-mock';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Call } from '../../functions/kernel/call.ts';
+import { instancesFor } from '../../functions/platform/aws/instances.ts';
 import { awsJobs } from '../../functions/platform/aws/jobs.ts';
 import { processedFrom, processingRequest } from '../../functions/platform/aws/processing.ts';
 import {
@@ -154,7 +155,7 @@ test('the request, whole', () => {
       whole,
       place,
       imageOf(whole, place.region) ?? '',
-      instanceOf(whole) ?? 'ml.m5.large',
+      instancesFor(whole.resources),
     ),
   ).toMatchSnapshot();
 });
@@ -168,6 +169,133 @@ test('the smallest instance that holds a node, or none', () => {
   expect(of({ accelerator: { type: 'gpu', count: 64 } })).toBeUndefined();
 });
 
+describe('instances in the order in which they are tried', () => {
+  const types = (resources: JobSpec['resources']) =>
+    instancesFor(resources).map(({ type }) => type.replace('ml.', ''));
+  const ask = (type: string, count: number, more: JobSpec['resources'] = {}) =>
+    types({ accelerator: { type, count }, ...more });
+
+  test('stand in for each other and are never of a dearer class', () => {
+    expect(types({ cpus: 3 })).toEqual(['m5.xlarge', 'm6i.xlarge', 'm7i.xlarge']);
+    expect(ask('nvidia.com/gpu', 1)).toEqual([
+      'g5.xlarge',
+      'g6.xlarge',
+      'g6e.xlarge',
+      'g4dn.xlarge',
+    ]);
+    expect(ask('nvidia.com/gpu', 8)).toEqual(['g5.48xlarge', 'g6.48xlarge', 'g6e.48xlarge']);
+    expect(ask('NVIDIA_TESLA_A100', 8)).toEqual(['p4d.24xlarge', 'p4de.24xlarge']);
+    expect(ask('H100', 1)).toEqual(['p5.4xlarge']);
+    expect(ask('T4', 2)).toEqual(['g4dn.12xlarge']);
+  });
+
+  test('the fast network comes with the largest sizes only', () => {
+    expect(ask('gpu', 1, { network: 'fast' })).toEqual(['p4d.24xlarge', 'p4de.24xlarge']);
+    expect(ask('H100', 1, { network: 'fast' })).toEqual(['p5.48xlarge']);
+    expect(types({ network: 'fast' })).toEqual(['c5n.18xlarge']);
+  });
+
+  test('a TPU is Trainium, on an image that knows it', () => {
+    for (const type of [
+      'tpu',
+      'google.com/tpu',
+      'cloud-tpus.google.com/v3',
+      'tpu-v5-lite-podslice',
+    ])
+      expect(ask(type, 1), type).toEqual(['trn1.2xlarge']);
+    const tpu = spec({ resources: { accelerator: { type: 'tpu', count: 8 } } });
+    expect(types(tpu.resources)).toEqual(['trn1.32xlarge', 'trn1n.32xlarge']);
+    expect(imageOf(tpu, 'eu-central-1')).toContain('/pytorch-training-neuronx:');
+  });
+
+  test.each([
+    ['amd.com/gpu', 1, "accelerator 'amd.com/gpu' is none that SageMaker has"],
+    ['NVIDIA_TESLA_K80', 1, "accelerator 'NVIDIA_TESLA_K80' is none that SageMaker has"],
+    ['nvidia.com/gpu', 9, 'no instance has what it asks for on one node: 9 nvidia.com/gpu'],
+  ])('%s x %i is refused by name before anything is written', async (type, count, words) => {
+    const asked = spec({ resources: { accelerator: { type, count } } });
+    await expect(jobs.prepare(call, asked)).rejects.toMatchObject({
+      code: 'invalid',
+      field: 'resources',
+      message: expect.stringContaining(words),
+    });
+    await expect(jobs.submit(call, asked)).rejects.toMatchObject({ code: 'invalid' });
+    expect(mock.calls()).toHaveLength(0);
+  });
+
+  test('SageMaker gets the list, but one type where spot waits or a warm pool is looked for', async () => {
+    const cluster = async (name: string, resources: JobSpec['resources']) =>
+      (await jobs.prepare(call, spec({ name, resources }))) as {
+        ResourceConfig: { InstanceType?: string; InstancePreferences?: object[] };
+      };
+    const accelerator = { type: 'gpu', count: 1 };
+    const { ResourceConfig } = await cluster('a', { accelerator });
+    expect(ResourceConfig.InstanceType).toBeUndefined();
+    expect(ResourceConfig.InstancePreferences).toHaveLength(4);
+    for (const [name, more] of [
+      ['b', { spot: true }],
+      ['c', { keepAliveSeconds: 60 }],
+    ] as const)
+      expect((await cluster(name, { accelerator, ...more })).ResourceConfig).toMatchObject({
+        InstanceType: 'ml.g5.xlarge',
+        InstanceCount: 1,
+      });
+  });
+});
+
+test.each([
+  [{ spot: true, keepAliveSeconds: 60 }, 'resources.keepAliveSeconds'],
+  [{ runner: 'processing', spot: true }, 'resources.spot'],
+  [{ runner: 'lambda', network: 'fast' }, 'resources.network'],
+  [{ keepAliveSeconds: 3601 }, 'resources.keepAliveSeconds'],
+] as [JobSpec['resources'], string][])('%j is refused, naming %s', async (resources, field) => {
+  await expect(jobs.submit(call, spec({ resources }))).rejects.toMatchObject({
+    code: 'invalid',
+    field,
+  });
+});
+
+test("a quota that is used up is told by its name, and the job's name is free for the next try", async () => {
+  const message =
+    "The account-level service limit 'ml.g5.xlarge for training job usage' is 0 Instances, with current utilization of 0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase for this quota.";
+  mock.on(CreateTrainingJobCommand).rejectsOnce(fault('ResourceLimitExceeded', message));
+  await expect(jobs.submit(call, spec())).rejects.toMatchObject({
+    code: 'exhausted',
+    retryAfterSeconds: 60,
+    message: expect.stringContaining(
+      "The quota 'ml.g5.xlarge for training job usage' of this account is 0, 0 of it in use, and this asks for 1 more. New accounts begin with 0 here: ask for more in the Service Quotas console",
+    ),
+  });
+  mock.on(CreateTrainingJobCommand).resolves({});
+  mock.on(DescribeTrainingJobCommand).resolves({ TrainingJobStatus: 'InProgress' });
+  expect(await jobs.submit(call, spec())).toMatchObject({ state: 'pending' });
+});
+
+test('a job that found none of its instances names all that were tried', async () => {
+  mock.on(DescribeTrainingJobCommand).resolves({
+    TrainingJobStatus: 'Failed',
+    FailureReason: 'CapacityError: Unable to provision requested ML compute capacity.',
+    ResourceConfig: {
+      InstanceCount: 1,
+      InstancePreferences: [{ InstanceType: 'ml.g5.xlarge' }, { InstanceType: 'ml.g6.xlarge' }],
+    },
+  });
+  expect(await jobs.describe(call, 'train')).toMatchObject({
+    state: 'failed',
+    failure: expect.stringContaining(
+      'SageMaker had no ml.g5.xlarge and no ml.g6.xlarge free in this region',
+    ),
+  });
+  mock.on(DescribeTrainingJobCommand).resolves({
+    TrainingJobStatus: 'Failed',
+    FailureReason: 'AlgorithmError: CapacityError: my own words, exit code: 3',
+  });
+  expect(await jobs.describe(call, 'train')).toMatchObject({
+    failure: 'CapacityError: my own words',
+    exitCode: 3,
+  });
+});
+
 test.each([
   [{ TrainingJobStatus: 'InProgress' }, { state: 'pending' }],
   [
@@ -179,8 +307,16 @@ test.each([
     { state: 'failed', exitCode: 7, failure: 'too hot' },
   ],
   [
-    { TrainingJobStatus: 'Failed', FailureReason: 'CapacityError: none left' },
-    { state: 'failed', failure: 'CapacityError: none left' },
+    { TrainingJobStatus: 'Failed', FailureReason: 'InternalServerError: try again' },
+    { state: 'failed', failure: 'InternalServerError: try again' },
+  ],
+  [
+    { TrainingJobStatus: 'Stopped', SecondaryStatus: 'MaxWaitTimeExceeded' },
+    {
+      state: 'failed',
+      failure:
+        'No spot machine came in the time that the job could wait. Start it again later, or without spot.',
+    },
   ],
   [
     { TrainingJobStatus: 'Stopped', SecondaryStatus: 'MaxRuntimeExceeded' },
@@ -202,7 +338,7 @@ describe('a processing job', () => {
       inputs: [{ name: 'raw', uri: 's3://bucket/default0/raw' }],
       outputs: [{ name: 'clean', uri: 's3://bucket/default0/clean' }],
     });
-    const request = processingRequest(whole, place, 'image', 'ml.m5.large');
+    const request = processingRequest(whole, place, 'image', instancesFor({}, 'processing'));
     expect(request).toMatchSnapshot();
     const words = request.AppSpecification?.ContainerEntrypoint ?? [];
     expect(Math.max(...words.map((word) => word.length))).toBeLessThanOrEqual(256);

@@ -1,4 +1,5 @@
 import { Problem } from '../../kernel/problem.ts';
+import { quotaOf } from '../failure.ts';
 import { outcomeOf } from './retry.ts';
 
 /** How SageMaker words what went wrong. Source: aws.md section 4.7. */
@@ -21,7 +22,7 @@ export const isTaken = (error: unknown): boolean =>
 export function problemOf(cause: unknown, what: string): Problem {
   const message = cause instanceof Error ? cause.message : '';
   if (named(cause, 'ResourceLimitExceeded', 'ResourceLimitExceededException'))
-    return new Problem('exhausted', `${what}: this account's quota is used up: ${message}`, {
+    return new Problem('exhausted', `${what}: ${quotaOf(message) ?? message}`, {
       cause,
       retryAfterSeconds: 60,
     });

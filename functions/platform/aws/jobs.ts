@@ -18,15 +18,18 @@ import { checkJobSpec, checkName, runnerOf } from '../job_spec.ts';
 import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
+import { instancesFor, noneFor } from './instances.ts';
 import { readStreams } from './logs.ts';
 import { cloudName } from './names.ts';
 import { processedFrom, processingRequest } from './processing.ts';
-import { imageOf, instanceOf, jobFrom, trainingRequest } from './training.ts';
+import { imageOf, jobFrom, trainingRequest } from './training.ts';
 
 export interface JobSettings {
   readonly region: string;
   readonly bucket: string;
   readonly jobRole: string;
+  /** A KMS key for the disks of jobs; AWS's own without it. */
+  readonly volumeKey?: string;
 }
 export interface JobClients {
   readonly sagemaker: SageMakerClient;
@@ -68,9 +71,10 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
         `Job '${spec.name}': image '${spec.image}' is not in ECR, from which alone SageMaker pulls; use a python image, or push it there.`,
         { field: 'image' },
       );
-    const instance = instanceOf(spec);
-    if (instance === undefined)
-      throw new Problem('invalid', `Job '${spec.name}': no instance has what it asks for.`, {
+    const processing = runnerOf(spec) === 'processing';
+    const instances = instancesFor(spec.resources, processing ? 'processing' : 'training');
+    if (instances.length === 0)
+      throw new Problem('invalid', `Job '${spec.name}': ${noneFor(spec.resources)}`, {
         field: 'resources',
       });
     const { blobs } = use();
@@ -81,10 +85,11 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       runtimeUri: `s3://${settings.bucket}/${RUNTIME_PREFIX}/`,
       specUri: `${blobs.locate(call, path(spec.name, 'spec'))}/`,
       outputUri: blobs.locate(call, path(spec.name, 'archives')),
+      ...(settings.volumeKey ? { volumeKey: settings.volumeKey } : {}),
     };
-    return runnerOf(spec) === 'processing'
-      ? processingRequest(spec, place, image, instance)
-      : trainingRequest(spec, place, image, instance);
+    return processing
+      ? processingRequest(spec, place, image, instances)
+      : trainingRequest(spec, place, image, instances);
   }
 
   async function readJson<T>(call: Call, file: string): Promise<T | undefined> {

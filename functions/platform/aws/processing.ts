@@ -3,10 +3,12 @@ import type {
   DescribeProcessingJobCommandOutput,
   ProcessingInstanceType,
 } from '@aws-sdk/client-sagemaker';
-import { failureOf, LATE } from '../failure.ts';
+import { failureOf, LATE, shortageOf } from '../failure.ts';
 import type { Job, JobSpec } from '../ports.ts';
+import type { Instance } from './instances.ts';
 import { cloudName } from './names.ts';
-import type { TrainingPlace } from './training.ts';
+import { tagsOf } from './tags.ts';
+import { type TrainingPlace, VOLUME_GB } from './training.ts';
 
 /** Requests and answers of SageMaker's processing API as pure functions; golden in test/aws. */
 
@@ -25,8 +27,10 @@ export function processingRequest(
   spec: JobSpec,
   place: Omit<TrainingPlace, 'outputUri'>,
   image: string,
-  instance: ProcessingInstanceType,
+  instances: readonly Instance[],
 ): CreateProcessingJobCommandInput {
+  const types = instances.map(({ type }) => ({ InstanceType: type as ProcessingInstanceType }));
+  const nvme = instances.some((one) => one.nvme);
   const input = (name: string, uri: string) => ({
     InputName: name,
     S3Input: {
@@ -50,10 +54,17 @@ export function processingRequest(
       ...spec.inputs.map(({ name, uri }) => input(name, uri)),
     ],
     ProcessingResources: {
-      ClusterConfig: { InstanceType: instance, InstanceCount: spec.nodes, VolumeSizeInGB: 30 },
+      ClusterConfig: {
+        ...(types.length === 1 ? types[0] : { InstancePreferences: types }),
+        InstanceCount: spec.nodes,
+        // Must be there even where an instance has disks of its own.
+        VolumeSizeInGB: VOLUME_GB,
+        ...(place.volumeKey && !nvme ? { VolumeKmsKeyId: place.volumeKey } : {}),
+      },
     },
+    ...(spec.nodes > 1 ? { NetworkConfig: { EnableInterContainerTrafficEncryption: true } } : {}),
     StoppingCondition: { MaxRuntimeInSeconds: spec.deadlineSeconds },
-    Tags: [{ Key: 'stillflow:workspace', Value: place.workspace }],
+    Tags: tagsOf(place.workspace),
   };
 }
 
@@ -79,7 +90,7 @@ export function processedFrom(name: string, told: DescribeProcessingJobCommandOu
   const waiting = state === 'running' && started === undefined;
   const said = failureOf(told.FailureReason, told.ExitMessage);
   const exitCode = state === 'succeeded' ? 0 : said.exitCode;
-  const failure = late ? LATE : said.failure?.slice(0, 1024);
+  const failure = (late ? LATE : (shortageOf({ ...told }) ?? said.failure))?.slice(0, 1024);
   return {
     name,
     state: waiting ? 'pending' : state,

@@ -1,11 +1,14 @@
 import type {
   CreateTrainingJobCommandInput,
   DescribeTrainingJobCommandOutput,
+  TrainingInstanceType,
 } from '@aws-sdk/client-sagemaker';
 import type { WorkspaceId } from '../../kernel/ids.ts';
-import { failureOf, LATE } from '../failure.ts';
+import { failureOf, LATE, NEVER_CAME, shortageOf } from '../failure.ts';
 import type { Job, JobSpec } from '../ports.ts';
+import { type Instance, instancesFor, isNeuron } from './instances.ts';
 import { cloudName } from './names.ts';
+import { tagsOf } from './tags.ts';
 
 /** Requests and answers of SageMaker's training API as pure functions; golden in test/aws. */
 
@@ -19,6 +22,8 @@ export interface TrainingPlace {
   readonly specUri: string;
   /** Where SageMaker puts its own archives. */
   readonly outputUri: string;
+  /** A KMS key for the disks of jobs; AWS's own without it. */
+  readonly volumeKey?: string;
 }
 
 /**
@@ -27,13 +32,16 @@ export interface TrainingPlace {
  */
 const DEEP_LEARNING_ACCOUNT = '763104351884';
 
-/** What python images and `interpreter` run on: a published image with Python 3.11 and boto3. */
-export function publishedImage(region: string, accelerated: boolean): string {
-  const tag = accelerated
-    ? '2.5.1-gpu-py311-cu124-ubuntu22.04-sagemaker'
-    : '2.5.1-cpu-py311-ubuntu22.04-sagemaker';
-  return `${DEEP_LEARNING_ACCOUNT}.dkr.ecr.${region}.amazonaws.com/pytorch-training:${tag}`;
+/** What python images and `interpreter` run on: a published image with Python 3.10 or 3.11 and boto3. */
+export function publishedImage(region: string, on: 'cpu' | 'gpu' | 'neuron'): string {
+  return `${DEEP_LEARNING_ACCOUNT}.dkr.ecr.${region}.amazonaws.com/${PUBLISHED[on]}`;
 }
+/** Source: aws/deep-learning-containers available_images.md, and AWS's samples for Trainium (verify the newest). */
+const PUBLISHED = {
+  cpu: 'pytorch-training:2.5.1-cpu-py311-ubuntu22.04-sagemaker',
+  gpu: 'pytorch-training:2.5.1-gpu-py311-cu124-ubuntu22.04-sagemaker',
+  neuron: 'pytorch-training-neuronx:2.5.1-neuronx-py310-sdk2.22.0-ubuntu22.04',
+} as const;
 
 const PYTHON = /(^|\/)python(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/;
 const ECR =
@@ -41,37 +49,19 @@ const ECR =
 
 /** The image that SageMaker pulls, or undefined: it pulls from ECR alone. */
 export function imageOf(spec: JobSpec, region: string): string | undefined {
-  const accelerated = (spec.resources.accelerator?.count ?? 0) > 0;
   if (spec.image === undefined || PYTHON.test(spec.image))
-    return publishedImage(region, accelerated);
+    return publishedImage(
+      region,
+      isNeuron(spec.resources) ? 'neuron' : hasChips(spec) ? 'gpu' : 'cpu',
+    );
   return ECR.test(spec.image) ? spec.image : undefined;
 }
 
-const GIB = 2 ** 30;
-/** Smallest first: vCPUs, memory, GPUs. Source: SageMaker's list of training instances (verify prices, not needed here). */
-const INSTANCES = [
-  ['ml.m5.large', 2, 8, 0],
-  ['ml.m5.xlarge', 4, 16, 0],
-  ['ml.m5.2xlarge', 8, 32, 0],
-  ['ml.m5.4xlarge', 16, 64, 0],
-  ['ml.m5.12xlarge', 48, 192, 0],
-  ['ml.m5.24xlarge', 96, 384, 0],
-  ['ml.g5.xlarge', 4, 16, 1],
-  ['ml.g5.4xlarge', 16, 64, 1],
-  ['ml.g5.12xlarge', 48, 192, 4],
-  ['ml.g5.48xlarge', 192, 768, 8],
-] as const;
-type Instance = (typeof INSTANCES)[number][0];
+const hasChips = ({ resources }: JobSpec) => (resources.accelerator?.count ?? 0) > 0;
 
-/** The smallest instance that holds a node, or undefined if none does. */
-export function instanceOf({ resources }: JobSpec): Instance | undefined {
-  const { cpus = 1, memoryBytes = 0, accelerator } = resources;
-  const gpus = accelerator?.count ?? 0;
-  return INSTANCES.find(
-    ([, cores, gib, cards]) =>
-      cores >= cpus && gib * GIB >= memoryBytes && cards >= gpus && (gpus > 0 || cards === 0),
-  )?.[0];
-}
+/** The first that is tried for a node, or undefined if none holds it. */
+export const instanceOf = ({ resources }: JobSpec): string | undefined =>
+  instancesFor(resources, resources.runner === 'processing' ? 'processing' : 'training')[0]?.type;
 
 /**
  * Script mode on `image`: the command, its environment (values beyond SageMaker's 512 characters included) and the
@@ -81,8 +71,28 @@ export function trainingRequest(
   spec: JobSpec,
   place: TrainingPlace,
   image: string,
-  instance: Instance,
+  instances: readonly Instance[],
 ): CreateTrainingJobCommandInput {
+  return {
+    TrainingJobName: cloudName(place.workspace, spec.name),
+    RoleArn: place.roleArn,
+    AlgorithmSpecification: {
+      TrainingImage: image,
+      TrainingInputMode: 'File',
+      ContainerEntrypoint: ['python3', '/opt/ml/input/data/stillflow/start.py'],
+      ...definitionsOf(spec),
+    },
+    InputDataConfig: channelsOf(spec, place),
+    OutputDataConfig: { S3OutputPath: place.outputUri },
+    ResourceConfig: clusterOf(spec, place, instances),
+    StoppingCondition: stoppingOf(spec),
+    ...conditionsOf(spec),
+    Tags: tagsOf(place.workspace),
+  };
+}
+
+/** The launcher, the job's spec.json, and its own inputs. */
+export const channelsOf = ({ inputs }: JobSpec, { runtimeUri, specUri }: TrainingPlace) => {
   const channel = (name: string, uri: string) => ({
     ChannelName: name,
     InputMode: 'File' as const,
@@ -94,36 +104,67 @@ export function trainingRequest(
       },
     },
   });
+  return [
+    channel('stillflow', runtimeUri),
+    channel('stillflow-job', specUri),
+    ...inputs.map(({ name, uri }) => channel(name, uri)),
+  ];
+};
+
+export const definitionsOf = ({ metrics }: JobSpec) =>
+  metrics?.length
+    ? { MetricDefinitions: metrics.map(({ name, regex }) => ({ Name: name, Regex: regex })) }
+    : {};
+
+/** How long a job may run, and a spot job wait and run. */
+export const stoppingOf = ({ deadlineSeconds, resources: { spot } }: JobSpec) => ({
+  MaxRuntimeInSeconds: deadlineSeconds,
+  ...(spot ? { MaxWaitTimeInSeconds: longestWait(deadlineSeconds) } : {}),
+});
+
+/** What training jobs have in common however they are started. */
+export const conditionsOf = (spec: JobSpec) => ({
+  ...(spec.resources.spot ? { EnableManagedSpotTraining: true } : {}),
+  ...(spec.nodes > 1 ? { EnableInterContainerTrafficEncryption: true } : {}),
+  ...(spec.resources.network === 'fast' ? { Environment: FAST } : {}),
+  ...(spec.checkpoint === undefined
+    ? {}
+    : { CheckpointConfig: { S3Uri: spec.checkpoint, LocalPath: '/opt/ml/checkpoints' } }),
+});
+
+/** What libfabric needs to use EFA. Source: aws/aws-ofi-nccl README; the images hold the rest (verify). */
+const FAST = { FI_PROVIDER: 'efa', FI_EFA_USE_DEVICE_RDMA: '1', FI_EFA_FORK_SAFE: '1' } as const;
+
+const DAY_SECONDS = 86_400;
+/** Source: SageMaker API, StoppingCondition: at least the run time, at most 28 days. A spot job waits up to a day more. */
+const longestWait = (seconds: number) => Math.min(28 * DAY_SECONDS, seconds + DAY_SECONDS);
+
+/**
+ * SageMaker itself goes down the list when an instance has no capacity. It does so neither for spot, where waiting is the
+ * deal, nor for a warm pool, which is found by its one type. Source: SageMaker API, ResourceConfig, InstancePreferences.
+ */
+function clusterOf(
+  { nodes, resources: { spot, keepAliveSeconds } }: JobSpec,
+  { volumeKey }: TrainingPlace,
+  instances: readonly Instance[],
+): NonNullable<CreateTrainingJobCommandInput['ResourceConfig']> {
+  const types = instances.map(({ type }) => ({ InstanceType: type as TrainingInstanceType }));
+  const fixed = types.length === 1 || spot || keepAliveSeconds !== undefined;
   return {
-    TrainingJobName: cloudName(place.workspace, spec.name),
-    RoleArn: place.roleArn,
-    AlgorithmSpecification: {
-      TrainingImage: image,
-      TrainingInputMode: 'File',
-      ContainerEntrypoint: ['python3', '/opt/ml/input/data/stillflow/start.py'],
-      ...(spec.metrics?.length
-        ? {
-            MetricDefinitions: spec.metrics.map(({ name, regex }) => ({
-              Name: name,
-              Regex: regex,
-            })),
-          }
-        : {}),
-    },
-    InputDataConfig: [
-      channel('stillflow', place.runtimeUri),
-      channel('stillflow-job', place.specUri),
-      ...spec.inputs.map(({ name, uri }) => channel(name, uri)),
-    ],
-    OutputDataConfig: { S3OutputPath: place.outputUri },
-    ResourceConfig: { InstanceType: instance, InstanceCount: spec.nodes, VolumeSizeInGB: 30 },
-    StoppingCondition: { MaxRuntimeInSeconds: spec.deadlineSeconds },
-    ...(spec.checkpoint === undefined
-      ? {}
-      : { CheckpointConfig: { S3Uri: spec.checkpoint, LocalPath: '/opt/ml/checkpoints' } }),
-    Tags: [{ Key: 'stillflow:workspace', Value: place.workspace }],
+    ...(fixed ? types[0] : { InstancePreferences: types }),
+    InstanceCount: nodes,
+    ...volumeOf(instances, volumeKey),
+    ...(keepAliveSeconds === undefined ? {} : { KeepAlivePeriodInSeconds: keepAliveSeconds }),
   };
 }
+
+export const VOLUME_GB = 30;
+
+/** Disks that an instance brings along are its own, encrypted by its own hardware. Source: ibid., VolumeKmsKeyId. */
+export const volumeOf = (instances: readonly Instance[], volumeKey: string | undefined) =>
+  instances.some(({ nvme }) => nvme)
+    ? {}
+    : { VolumeSizeInGB: VOLUME_GB, ...(volumeKey ? { VolumeKmsKeyId: volumeKey } : {}) };
 
 const STATES = {
   InProgress: 'running',
@@ -138,11 +179,13 @@ const STATES = {
 export function jobFrom(name: string, told: DescribeTrainingJobCommandOutput): Job {
   const status = told.TrainingJobStatus ?? 'InProgress';
   const late = told.SecondaryStatus === 'MaxRuntimeExceeded';
-  const state = late && status === 'Stopped' ? 'failed' : STATES[status];
+  const never = told.SecondaryStatus === 'MaxWaitTimeExceeded';
+  const state = (late || never) && status === 'Stopped' ? 'failed' : STATES[status];
   const waiting = state === 'running' && told.TrainingStartTime === undefined;
   const said = failureOf(told.FailureReason);
   const exitCode = state === 'succeeded' ? 0 : said.exitCode;
-  const failure = late ? LATE : said.failure?.slice(0, 1024);
+  const short = shortageOf({ ...told });
+  const failure = (late ? LATE : never ? NEVER_CAME : (short ?? said.failure))?.slice(0, 1024);
   return {
     name,
     state: waiting ? 'pending' : state,

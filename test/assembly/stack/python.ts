@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { sitePackages } from '../../oracles/model.ts';
 import type { HostOptions } from './lambda.ts';
-import { sitePackages } from './model.ts';
 
 /** What AWS's Python runtime brings along. */
 const RUNTIME = ['boto3', 'botocore', 's3transfer', 'jmespath', 'dateutil', 'urllib3', 'six.py'];

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { ROOT } from './assembly.ts';
-import { type Fields, fields, isFields, text } from './values.ts';
+import { type Fields, fields, isFields, text } from '../assembly/stack/values.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
 
 interface Shape {
   readonly type: string;
