@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { openHouse } from './house.ts';
+import { call } from '../house.ts';
+import { openMlflow } from '../mlflow.ts';
 
 const UPLOAD = '/ajax-api/2.0/mlflow/upload-artifact';
 
@@ -7,12 +8,14 @@ describe('the artifacts of a run', () => {
   test.each(['proxy', 'direct'] as const)(
     'item 22: lists are relative to the run’s root (%s)',
     async (artifacts) => {
-      const house = openHouse({ artifacts });
+      const house = openMlflow({ artifacts });
       const run = await house.run();
       for (const path of ['model/MLmodel', 'model/data/x', 'a.txt']) {
-        const put = await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=${path}`, {
-          raw: path,
-        });
+        const put = await house.ask(
+          'POST',
+          `${UPLOAD}?run_uuid=${run.id}&path=${path}`,
+          Buffer.from(path),
+        );
         expect([put.status, put.body]).toEqual([200, {}]);
       }
       expect((await house.get('artifacts/list', { run_id: run.id })).body).toEqual({
@@ -41,12 +44,12 @@ describe('the artifacts of a run', () => {
   );
 
   test('a folder of many files comes in pages, each file once', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const place = `artifacts/0/${run.id}/artifacts`;
     await Promise.all(
       Array.from({ length: 1_050 }, (_, i) =>
-        house.blobs.put(house.call, `${place}/f${i}`, new Uint8Array()),
+        house.blobs.put(call, `${place}/f${i}`, new Uint8Array()),
       ),
     );
     const seen = new Set<string>();
@@ -71,30 +74,30 @@ describe('the artifacts of a run', () => {
     ['/get-artifact?run_uuid=RUN&path=none', 404],
     ['/api/2.0/mlflow/artifacts/list?run_id=RUN&page_token=junk', 400],
   ])('GET %s: %i', async (path, status) => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     expect((await house.ask('GET', path.replace('RUN', run.id))).status).toBe(status);
   });
 
   test('an upload of more than 10 MB, or of nothing, is refused', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const at = `${UPLOAD}?run_uuid=${run.id}&path=f`;
-    const large = await house.ask('POST', at, { raw: new Uint8Array(10 * 1024 * 1024 + 1) });
-    const empty = await house.ask('POST', at, { raw: '' });
+    const large = await house.ask('POST', at, new Uint8Array(10 * 1024 * 1024 + 1));
+    const empty = await house.ask('POST', at, Buffer.from(''));
     expect([large.status, empty.status]).toEqual([400, 400]);
     expect((await house.get('artifacts/list', { run_id: run.id })).body.files).toBeUndefined();
   });
 
   test('a run of another workspace is unknown, and its files with it', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
-    await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=f`, { raw: 'secret' });
+    await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=f`, Buffer.from('secret'));
     const who = 'tenant01';
     const asked = [
       await house.get('artifacts/list', { run_id: run.id }, who),
-      await house.ask('GET', `/get-artifact?run_uuid=${run.id}&path=f`, { who }),
-      await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=f`, { raw: 'x', who }),
+      await house.ask('GET', `/get-artifact?run_uuid=${run.id}&path=f`, undefined, { who }),
+      await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=f`, Buffer.from('x'), { who }),
     ];
     const absent = await house.get('artifacts/list', { run_id: 'f'.repeat(32) }, who);
     for (const { status, body } of asked) {
@@ -104,9 +107,13 @@ describe('the artifacts of a run', () => {
   });
 
   test('the file of a version and of a logged model', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
-    await house.ask('POST', `${UPLOAD}?run_uuid=${run.id}&path=model/MLmodel`, { raw: 'flavors' });
+    await house.ask(
+      'POST',
+      `${UPLOAD}?run_uuid=${run.id}&path=model/MLmodel`,
+      Buffer.from('flavors'),
+    );
     await house.post('registered-models/create', { name: 'churn' });
     await house.post('model-versions/create', {
       name: 'churn',
@@ -117,7 +124,9 @@ describe('the artifacts of a run', () => {
     expect((await house.ask('GET', `${at}MLmodel`)).text).toBe('flavors');
     expect((await house.ask('GET', `${at}..%2fMLmodel`)).status).toBe(400);
     expect((await house.ask('GET', `${at}none`)).status).toBe(404);
-    expect((await house.ask('GET', `${at}MLmodel`, { who: 'tenant01' })).status).toBe(404);
+    expect((await house.ask('GET', `${at}MLmodel`, undefined, { who: 'tenant01' })).status).toBe(
+      404,
+    );
     await house.post('model-versions/create', { name: 'churn', source: 's3://elsewhere/x' });
     const foreign = await house.ask(
       'GET',

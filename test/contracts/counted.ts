@@ -1,4 +1,4 @@
-import type { Table } from '../../functions/platform/ports.ts';
+import type { Key, Table } from '../../functions/platform/ports.ts';
 
 export interface Counts {
   /** Calls of the port, by method. */
@@ -9,27 +9,42 @@ export interface Counts {
   reset(): void;
 }
 
-/** The same table, with its calls counted: a call of the port is a round trip to the store, or a batch of them. */
-export function counted(table: Table): { table: Table; counts: Counts } {
-  const calls = { get: 0, getMany: 0, query: 0, commit: 0, entries: 0, repeated: 0 };
-  const counting = new Proxy(table, {
+/** The same port, but each call of a method that does something goes through `tap`, which runs it. */
+export function tapped<Port extends object>(
+  port: Port,
+  methods: readonly (keyof Port)[],
+  tap: (method: keyof Port, run: () => unknown, given: never[]) => unknown,
+): Port {
+  return new Proxy(port, {
     get(target, name, receiver) {
       const found: unknown = Reflect.get(target, name, receiver);
-      if (typeof found !== 'function' || !Object.hasOwn(calls, name)) return found;
-      return (...given: unknown[]) => {
-        calls[name as keyof Table] += 1;
-        return found.apply(target, given);
-      };
+      const method = name as keyof Port;
+      if (typeof found !== 'function' || !methods.includes(method)) return found;
+      return (...given: never[]) => tap(method, () => found.apply(target, given), given);
     },
+  });
+}
+
+/** DynamoDB takes a hundred keys at once. */
+const KEYS_A_REQUEST = 100;
+
+/** The same table, with its calls counted: a call of the port is a round trip to the store, or a batch of them. */
+export function counted(table: Table): { table: Table; counts: Counts } {
+  const none = { get: 0, getMany: 0, query: 0, commit: 0, entries: 0, repeated: 0 };
+  const calls = { ...none };
+  const methods = Object.keys(calls) as (keyof Table)[];
+  const counting = tapped(table, methods, (method, run, [, keys]) => {
+    const batches =
+      method === 'getMany' ? Math.ceil((keys as unknown as Key[]).length / KEYS_A_REQUEST) : 1;
+    calls[method] += Math.max(1, batches);
+    return run();
   });
   return {
     table: counting,
     counts: {
       calls,
       total: () => Object.values(calls).reduce((sum, count) => sum + count, 0),
-      reset() {
-        for (const name of Object.keys(calls) as (keyof Table)[]) calls[name] = 0;
-      },
+      reset: () => void Object.assign(calls, none),
     },
   };
 }

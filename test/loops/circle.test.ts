@@ -1,14 +1,15 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { buildApp } from '../../functions/app.ts';
 import type { Json } from '../../functions/kernel/json.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
 import type { Job, JobSpec, Jobs } from '../../functions/platform/ports.ts';
 import type { RegistryService } from '../../functions/registry/index.ts';
 import { MachineError } from '../../local/asl/errors.ts';
+import { call } from '../house.ts';
 import { answer } from '../serving/endpoints.ts';
-import { call, type House, house } from '../serving/house.ts';
+import { openServing, type ServingHouse } from '../serving/house.ts';
 
 /**
  * All rooms at once, on the local table, blobs, bus and interpreter: a drop of data becomes a pipeline run, a version,
@@ -41,7 +42,7 @@ deploymentSpec:
 `;
 
 type Left = { parameters: Record<string, Json> } | { fail: string };
-let home: House;
+let home: ServingHouse;
 /** `run`: the step's MLflow run, as its environment names it. */
 let train: (path: string, run: string) => Promise<Left>;
 let ran: string[];
@@ -98,10 +99,9 @@ const mlflow = (path: string, body: unknown) => ask('POST', `/api/2.0/mlflow/${p
 beforeEach(async () => {
   ran = [];
   const replay = replayed();
-  home = await house(
+  home = openServing(
     (ground) => {
-      const url = 'http://localhost';
-      const platform = { ...ground, jobs: replay.jobs, url, artifacts: 'proxy' as const };
+      const platform = { ...ground, jobs: replay.jobs };
       const app = buildApp(platform, { runsImage: () => ({ ok: true }) });
       const { pipelines } = app.rooms;
       rival = buildApp(platform, { runsImage: () => ({ ok: true }) }).rooms.registry.service;
@@ -111,7 +111,7 @@ beforeEach(async () => {
           { name: 'forecast', displayName: 'forecast', description: '', tags: {} },
           readDocument(PIPELINE),
         );
-      return Object.values(app.rooms);
+      return app.rooms;
     },
     { job: async (_call, args) => replay.run(args) },
   );
@@ -120,7 +120,6 @@ beforeEach(async () => {
   await mlflow('registered-models/create', { name: 'demand' });
 });
 let upload: () => Promise<unknown>;
-afterEach(() => home.close());
 
 /** As a step does through the mlflow client: a version of files below its run. */
 async function register(run_id: string): Promise<number> {
@@ -135,7 +134,7 @@ const champion = async () => {
 };
 async function drop(path: string, text: string) {
   const answered = await home.ask('PUT', `/api/data/${path}`, text, {
-    'content-type': 'text/csv',
+    headers: { 'content-type': 'text/csv' },
   });
   expect(answered.status).toBeLessThan(300);
 }

@@ -1,11 +1,12 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { loopsRoom } from '../../functions/loops/index.ts';
 import { servingRoom } from '../../functions/serving/index.ts';
 import { type RunAsked, triggersRoom } from '../../functions/triggers/index.ts';
+import { call } from '../house.ts';
 import { answer } from '../serving/endpoints.ts';
-import { call, type House, house } from '../serving/house.ts';
+import { openServing, type ServingHouse } from '../serving/house.ts';
 
 /** What the pipeline's only step does, by the number of the run. */
 interface Step {
@@ -14,7 +15,7 @@ interface Step {
   /** The version that the step's MLflow run registered. */
   made?: number;
 }
-let home: House;
+let home: ServingHouse;
 let steps: Step[];
 let prepared: RunAsked[];
 let metrics: Map<string, number>;
@@ -43,7 +44,7 @@ beforeEach(async () => {
   metrics = new Map();
   atGate = async () => undefined;
   const began: string[] = [];
-  home = await house(
+  home = openServing(
     (ground, shelf) => {
       const runs = {
         async check() {},
@@ -83,7 +84,8 @@ beforeEach(async () => {
         },
         metric: async (_at, runId) => metrics.get(runId),
       });
-      return [servingRoom(ground, shelf.models), triggersRoom(ground, runs), loops];
+      const serving = servingRoom(ground, shelf.models);
+      return { serving, triggers: triggersRoom(ground, runs), loops };
     },
     {
       tasks: {
@@ -106,7 +108,6 @@ beforeEach(async () => {
   metrics.set('of-3', 0.4);
   await home.shelf.setAlias(call, { name: 'demand', alias: 'champion', version: 1 });
 });
-afterEach(() => home.close());
 
 const GATE = { model: 'demand', metric: 'wape', direction: 'lower' };
 const rule = (gate = {}, more = {}) =>
@@ -362,7 +363,7 @@ test('an execution that is stopped says so in its record', async () => {
 
 describe('by hand', () => {
   const post = (body: object, headers = {}) =>
-    home.ask('POST', '/api/retrainings', { pipeline: 'train', gate: GATE, ...body }, headers);
+    home.ask('POST', '/api/retrainings', { pipeline: 'train', gate: GATE, ...body }, { headers });
 
   test('starts one, and with the same key no second one', async () => {
     steps = [version(2)];

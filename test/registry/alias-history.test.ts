@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type LocalTable, openTable } from '../../local/table.ts';
-import { type House, openHouse } from '../artifacts/house.ts';
+import { type MlflowHouse, openMlflow } from '../mlflow.ts';
 import { testCall, testWorld } from '../world.ts';
 import {
   isLinearisable,
@@ -34,7 +34,7 @@ registryHistories({
 });
 
 /** The same through the routes of one process. */
-const playRoutes = (house: House, name: string, clients: readonly (readonly Wish[])[]) =>
+const playRoutes = (house: MlflowHouse, name: string, clients: readonly (readonly Wish[])[]) =>
   play(clients, async (_client, { kind, version }) => {
     const alias = 'champion';
     if (kind === 'set') {
@@ -52,7 +52,7 @@ const playRoutes = (house: House, name: string, clients: readonly (readonly Wish
     return status === 200 ? Number(body.model_version.version) : undefined;
   });
 
-async function withVersions(house: House, name: string, count = 3) {
+async function withVersions(house: MlflowHouse, name: string, count = 3) {
   await house.post('registered-models/create', { name });
   for (let i = 0; i < count; i++)
     await house.post('model-versions/create', { name, source: 's3://b/x' });
@@ -68,7 +68,7 @@ describe('F02: aliases under many clients', () => {
   });
 
   test('every history is linearisable', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     let count = 0;
     await fc.assert(
       fc.asyncProperty(wishes, async (clients) => {
@@ -81,7 +81,7 @@ describe('F02: aliases under many clients', () => {
   });
 
   test('200 clients set one alias; no reader sees none between two sets', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     await withVersions(house, 'churn');
     await house.post('registered-models/alias', { name: 'churn', alias: 'champion', version: '1' });
     const clients = Array.from({ length: 200 }, (_, i): Wish[] => [
@@ -105,7 +105,7 @@ describe('F02: aliases under many clients', () => {
   });
 
   test('a version that is deleted while aliases are set leaves no alias that points at nothing', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     await withVersions(house, 'churn', 2);
     const set = (alias: string) =>
       house.post('registered-models/alias', { name: 'churn', alias, version: '1' });

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { openHouse } from '../artifacts/house.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
+import { call } from '../house.ts';
+import { openMlflow } from '../mlflow.ts';
 
 const S3 = 's3://elsewhere/model';
 
 async function withVersions(count: number) {
-  const house = openHouse();
+  const house = openMlflow();
   await house.post('registered-models/create', { name: 'churn' });
   for (let i = 0; i < count; i++) {
     house.world.pass(1000);
@@ -83,15 +84,15 @@ describe('registered models', () => {
     await house.post('registered-models/create', { name: 'churn' });
     const first = await house.post('model-versions/create', { name: 'churn', source: S3 });
     expect(first.body.model_version.version).toBe('1');
-    const [sweeper] = house.registry.followers;
+    const [sweeper] = house.rooms.registry.followers;
     const told = await house.told('models/churn');
     const deleted = told.find(({ type }) => type === 'registry.model.deleted');
-    await sweeper?.run(house.call, deleted!);
-    await sweeper?.run(house.call, deleted!);
-    const rows = await house.table.query(house.call, { pk: 'VERSIONS' });
+    await sweeper?.run(call, deleted!);
+    await sweeper?.run(call, deleted!);
+    const rows = await house.table.query(call, { pk: 'VERSIONS' });
     expect(rows.items).toHaveLength(1);
     const { id } = deleted!.data as { id: string };
-    expect((await house.table.query(house.call, { pk: `M#${id}` })).items).toEqual([]);
+    expect((await house.table.query(call, { pk: `M#${id}` })).items).toEqual([]);
   });
 
   test('a tag of 100,000 characters comes back whole, one more is refused', async () => {
@@ -165,7 +166,7 @@ describe('registered models', () => {
 describe('bad input', () => {
   const bad = BAD_PATHS.map(({ id, path }) => ({ id, path }));
   test.each(bad)('$id $path is no model name', async ({ path }) => {
-    const house = openHouse();
+    const house = openMlflow();
     const answers = await Promise.all([
       house.post('registered-models/create', { name: path }),
       house.post('registered-models/rename', { name: 'x', new_name: path }),
@@ -175,7 +176,7 @@ describe('bad input', () => {
     ]);
     for (const { status, body } of answers)
       expect([status, body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
-    expect((await house.table.query(house.call, { pk: 'MODELS' })).items).toEqual([]);
+    expect((await house.table.query(call, { pk: 'MODELS' })).items).toEqual([]);
   });
 
   test.each([
@@ -324,7 +325,7 @@ describe('bad input', () => {
   });
 
   test('a body over the limit is refused before it is read', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const answer = await house.post('registered-models/alias', {
       name: 'x',
       alias: 'a'.repeat(20_000),

@@ -1,18 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import { type House, openHouse } from '../artifacts/house.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
+import { call } from '../house.ts';
+import { type MlflowHouse, openMlflow } from '../mlflow.ts';
 
 async function openChurn(artifacts: 'proxy' | 'direct' = 'proxy') {
-  const house = openHouse({ artifacts });
+  const house = openMlflow({ artifacts });
   await house.post('registered-models/create', { name: 'churn' });
   return house;
 }
-const create = (house: House, body: object) =>
+const create = (house: MlflowHouse, body: object) =>
   house.post('model-versions/create', { name: 'churn', ...body });
-const uriOf = async (house: House, version: string, name = 'churn') =>
+const uriOf = async (house: MlflowHouse, version: string, name = 'churn') =>
   (await house.get('model-versions/get-download-uri', { name, version })).body.artifact_uri;
 
-async function loggedModel(house: House, runId?: string, name = 'forest') {
+async function loggedModel(house: MlflowHouse, runId?: string, name = 'forest') {
   const body = { experiment_id: '0', name, ...(runId ? { source_run_id: runId } : {}) };
   return (await house.post('logged-models', body)).body.model.info as {
     model_id: string;
@@ -58,9 +59,9 @@ describe('item 32: what a source may be', () => {
       { name: 'churn', version: '2' },
     ]);
     // The follower that repairs a crash in between changes nothing that stands.
-    const [noter] = house.tracking.followers;
+    const [noter] = house.rooms.tracking.followers;
     for (const told of await house.told('models/churn'))
-      if (told.type === 'registry.version.created') await noter?.run(house.call, told);
+      if (told.type === 'registry.version.created') await noter?.run(call, told);
     const again = await house.get(`logged-models/${model_id}`);
     expect(again.body.model.info.tags).toEqual(body.model.info.tags);
   });
@@ -228,7 +229,7 @@ describe('resolveUri', () => {
     const model = await loggedModel(house, run.id);
     await create(house, { source: model.artifact_uri, model_id: model.model_id });
     await house.post('registered-models/alias', { name: 'churn', alias: 'best', version: '1' });
-    const { resolveUri } = house.registry.service;
+    const { resolveUri } = house.rooms.registry.service;
     for (const uri of [
       'models:/churn/1',
       'models:/churn/latest',
@@ -238,11 +239,11 @@ describe('resolveUri', () => {
       `runs:/${run.id}/forest`,
       model.artifact_uri,
     ])
-      expect([uri, await resolveUri(house.call, uri)]).toEqual([uri, model.artifact_uri]);
-    expect(await resolveUri(house.call, `runs:/${run.id}/notes`)).toBe(`${run.root}/notes`);
+      expect([uri, await resolveUri(call, uri)]).toEqual([uri, model.artifact_uri]);
+    expect(await resolveUri(call, `runs:/${run.id}/notes`)).toBe(`${run.root}/notes`);
     for (const uri of ['models:/churn/2', 'models:/churn@none', 'models:/none/1', 'runs:/none/x'])
-      await expect(resolveUri(house.call, uri)).rejects.toMatchObject({ code: 'missing' });
+      await expect(resolveUri(call, uri)).rejects.toMatchObject({ code: 'missing' });
     for (const uri of ['models:/', 'models:/a/b/c', 'models:/churn/Live', 'models:/../1'])
-      await expect(resolveUri(house.call, uri)).rejects.toMatchObject({ code: 'invalid' });
+      await expect(resolveUri(call, uri)).rejects.toMatchObject({ code: 'invalid' });
   });
 });

@@ -1,13 +1,13 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type House, openHouse } from '../artifacts/house.ts';
+import { type MlflowHouse, openMlflow } from '../mlflow.ts';
 
 const S3 = 's3://elsewhere/model';
-const create = (house: House, name = 'churn', body: object = {}) =>
+const create = (house: MlflowHouse, name = 'churn', body: object = {}) =>
   house.post('model-versions/create', { name, source: S3, ...body });
 
 async function openChurn(count = 0) {
-  const house = openHouse();
+  const house = openMlflow();
   await house.post('registered-models/create', { name: 'churn' });
   for (let i = 0; i < count; i++) {
     house.world.pass(1000);
@@ -15,7 +15,7 @@ async function openChurn(count = 0) {
   }
   return house;
 }
-const stagesOf = async (house: House) => {
+const stagesOf = async (house: MlflowHouse) => {
   const { body } = await house.get('model-versions/search', { order_by: 'version_number ASC' });
   return (body.model_versions ?? []).map((v: { current_stage: string }) => v.current_stage);
 };
@@ -104,11 +104,11 @@ describe('stages', () => {
     expect(await stagesOf(house)).toEqual(['Staging', 'Staging', 'None']);
     house.world.pass(5000);
     const moved = await move('3', 'Staging', true);
+    const now = house.world.now();
     expect(moved.body.model_version.current_stage).toBe('Staging');
     expect(await stagesOf(house)).toEqual(['Archived', 'Archived', 'Staging']);
     const model = (await house.get('registered-models/get', { name: 'churn' })).body
       .registered_model;
-    const now = house.world.now();
     expect(model.last_updated_timestamp).toBe(now);
     const { body } = await house.get('model-versions/search');
     for (const version of body.model_versions) expect(version.last_updated_timestamp).toBe(now);
@@ -143,7 +143,7 @@ describe('stages', () => {
   });
 
   test('item 28: the newest of each stage follows every move and deletion', async () => {
-    const shared = openHouse();
+    const shared = openMlflow();
     let counter = 0;
     await fc.assert(
       fc.asyncProperty(
@@ -284,7 +284,7 @@ describe('searches', () => {
   });
 
   test('§5.1.4: models by name, filters, orders; others are refused', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     for (const name of ['b', 'a', 'C', 'd']) {
       house.world.pass(1000);
       await house.post('registered-models/create', {
@@ -327,7 +327,7 @@ describe('searches', () => {
   ])(
     'a page walk of %s %j meets each row once, also while others are added',
     async (path, query) => {
-      const house = openHouse();
+      const house = openMlflow();
       for (let i = 0; i < 7; i++) {
         house.world.pass(1000);
         await house.post('registered-models/create', { name: `m${i}` });
@@ -360,7 +360,7 @@ describe('searches', () => {
   );
 
   test('C14: a token of another query, or of another workspace, is refused', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     for (const name of ['a', 'b']) await house.post('registered-models/create', { name });
     const { body } = await house.get('registered-models/search', { max_results: '1' });
     const page_token = body.next_page_token;

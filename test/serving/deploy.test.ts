@@ -1,24 +1,24 @@
 import * as fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { servingRoom } from '../../functions/serving/index.ts';
+import { call } from '../house.ts';
 import { answer } from './endpoints.ts';
-import { call, type House, house } from './house.ts';
+import { openServing, type ServingHouse } from './house.ts';
 
-let home: House;
+let home: ServingHouse;
 const predicts = (n: number) => () => answer({ predictions: [n] });
 
 beforeEach(async () => {
-  home = await house((ground, shelf) => [servingRoom(ground, shelf.models)]);
+  home = openServing((ground, shelf) => ({ serving: servingRoom(ground, shelf.models) }));
   for (const version of [1, 2, 3]) {
     home.shelf.add('churn', version);
     home.servers.set(`mem://models/churn/${version}`, predicts(version));
   }
   await home.shelf.setAlias(call, { name: 'churn', alias: 'champion', version: 1 });
 });
-afterEach(() => home.close());
 
-const put = (model: string, more = {}) =>
-  home.ask('PUT', '/api/endpoints/shop', { model, ...more });
+const put = (model: string, more = {}, asked = {}) =>
+  home.ask('PUT', '/api/endpoints/shop', { model, ...more }, asked);
 const look = () => home.ask('GET', '/api/endpoints/shop').then(({ body }) => body as Shown);
 const predicted = async () =>
   (await home.ask('POST', '/endpoints/shop/invocations', { inputs: [1] })).text;
@@ -231,7 +231,7 @@ describe('rolling back', () => {
     }
   });
   const back = (body?: unknown, headers = {}) =>
-    home.ask('POST', '/api/endpoints/shop/rollback', body, headers);
+    home.ask('POST', '/api/endpoints/shop/rollback', body, { headers });
 
   test('one call goes back one revision, a second one another, a third says there is none', async () => {
     expect(await back()).toMatchObject({ status: 200, body: { target: { version: 2 } } });
@@ -357,14 +357,15 @@ describe('bad input changes nothing', () => {
 });
 
 test('a reader may look and predict, and deploys nothing', async () => {
-  const reader = await house((ground, shelf) => [servingRoom(ground, shelf.models)], {
-    role: 'read',
-  });
-  const denied = await reader.ask('PUT', '/api/endpoints/shop', { model: 'models:/churn/1' });
+  const reader = { role: 'read' } as const;
+  const denied = await put('models:/churn/1', {}, reader);
   expect(denied.status).toBe(403);
-  expect((await reader.ask('GET', '/api/endpoints')).status).toBe(200);
-  expect((await reader.ask('POST', '/endpoints/x/invocations', { inputs: [] })).status).toBe(404);
-  await reader.close();
+  expect((await home.ask('GET', '/api/endpoints', undefined, reader)).status).toBe(200);
+  const asked = await home.ask('POST', '/endpoints/x/invocations', { inputs: [] }, reader);
+  expect(asked.status).toBe(404);
+  expect(await home.told('callers/ada')).toMatchObject([
+    { type: 'governance.request.denied', data: { resource: 'endpoints/shop' } },
+  ]);
 });
 
 test('endpoints are listed page by page, each once', async () => {

@@ -7,7 +7,7 @@ import type {
   InferenceRequest,
 } from '../../functions/platform/ports.ts';
 
-type Model = (request: InferenceRequest) => InferenceAnswer | Promise<InferenceAnswer>;
+export type Model = (request: InferenceRequest) => InferenceAnswer | Promise<InferenceAnswer>;
 
 /** What a model server answers, as MLflow's does. */
 export const answer = (body: unknown, status = 200): InferenceAnswer => ({

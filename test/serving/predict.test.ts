@@ -1,11 +1,12 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { Problem } from '../../functions/kernel/problem.ts';
 import type { InferenceRequest } from '../../functions/platform/ports.ts';
 import { servingRoom } from '../../functions/serving/index.ts';
+import { call } from '../house.ts';
 import { answer } from './endpoints.ts';
-import { call, type House, house } from './house.ts';
+import { openServing, type ServingHouse } from './house.ts';
 
-let home: House;
+let home: ServingHouse;
 let asked: InferenceRequest[];
 let reply: (request: InferenceRequest) => ReturnType<typeof answer>;
 const sent = () => JSON.parse(Buffer.from(asked.at(-1)?.body ?? []).toString());
@@ -20,7 +21,7 @@ signature:
 beforeEach(async () => {
   asked = [];
   reply = () => answer('{"predictions": [1.0, 2.5]}');
-  home = await house((ground, shelf) => [servingRoom(ground, shelf.models)]);
+  home = openServing((ground, shelf) => ({ serving: servingRoom(ground, shelf.models) }));
   for (const name of ['churn', 'plain']) {
     home.shelf.add(name, 3);
     home.servers.set(`mem://models/${name}/3`, (request) => {
@@ -31,7 +32,6 @@ beforeEach(async () => {
   await home.blobs.put(call, 'models/churn/3/MLmodel', Buffer.from(MLMODEL));
   await deploy('churn');
 });
-afterEach(() => home.close());
 
 async function deploy(name: string, more = {}) {
   await home.ask('PUT', `/api/endpoints/${name}`, { model: `models:/${name}/3`, ...more });
@@ -43,7 +43,7 @@ describe('MLflow /invocations', () => {
     reply = () => ({ status: 200, contentType: 'text/x', body: Buffer.from([0, 255, 1]) });
     const body = new Uint8Array([1, 2, 250]);
     const answered = await home.ask('POST', '/endpoints/churn/invocations', body, {
-      'content-type': 'text/csv',
+      headers: { 'content-type': 'text/csv' },
     });
     expect(asked).toMatchObject([{ path: '/invocations', contentType: 'text/csv' }]);
     expect([...(asked[0]?.body ?? [])]).toEqual([1, 2, 250]);
@@ -90,7 +90,8 @@ describe('MLflow /invocations', () => {
 
   test('a body above 25 MB is 413 and reaches no model', async () => {
     const body = new Uint8Array(25_000_001);
-    const answered = await home.ask('POST', '/endpoints/churn/invocations', body);
+    const headers = { 'content-type': 'text/csv' };
+    const answered = await home.ask('POST', '/endpoints/churn/invocations', body, { headers });
     expect(answered.status).toBe(413);
     expect(asked).toEqual([]);
   });
@@ -108,20 +109,20 @@ describe('MLflow /invocations', () => {
 describe('the way of a prediction', () => {
   test('touches no table once it is warm, and refreshes by age', async () => {
     await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
-    const before = { ...home.counts };
+    const before = { ...home.counts.calls };
     for (let i = 0; i < 20; i += 1) {
       await home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] });
       await home.ask('POST', '/v1/models/churn:predict', { instances: [[1, 2]] });
     }
-    expect(home.counts).toEqual(before);
+    expect(home.counts.calls).toEqual(before);
     home.world.pass(5_000);
     await Promise.all(
       Array.from({ length: 10 }, () =>
         home.ask('POST', '/endpoints/churn/invocations', { inputs: [1] }),
       ),
     );
-    expect(home.counts.query).toBe(before.query + 1);
-    expect(home.counts.get).toBe(before.get);
+    expect(home.counts.calls.query).toBe(before.query + 1);
+    expect(home.counts.calls.get).toBe(before.get);
   });
 
   test('a cold start that outlasts the caller is 503 with a time to wait, on every wire', async () => {
@@ -198,7 +199,7 @@ const infer = (inputs: unknown[], more = {}, path = '/v2/models/churn/infer') =>
 
 describe('Open Inference Protocol', () => {
   test('health without a credential, the rest not', async () => {
-    const nobody = { 'x-nobody': '1' };
+    const nobody = { role: 'nobody' } as const;
     for (const path of ['/v2', '/v2/health/live', '/v2/health/ready'])
       expect((await home.ask('GET', path, undefined, nobody)).status).toBe(200);
     expect((await home.ask('GET', '/v2/models/churn', undefined, nobody)).status).toBe(401);
@@ -336,7 +337,7 @@ describe('Open Inference Protocol', () => {
 
   test('a binary body is refused in words', async () => {
     const answered = await home.ask('POST', '/v2/models/churn/infer', 'x', {
-      'inference-header-content-length': '1',
+      headers: { 'inference-header-content-length': '1' },
     });
     expect(answered).toMatchObject({ status: 501, body: { error: expect.any(String) } });
   });
@@ -349,6 +350,7 @@ describe('Open Inference Protocol', () => {
     });
     reply = () => answer('not json');
     expect((await infer([column('age', [1])])).status).toBe(500);
+    expect(home.logged.splice(0)).toHaveLength(2); // each is an error of the log, as it should be
     reply = () => answer('{"predictions": []}');
     expect((await infer([column('age', [1])])).status).toBe(200);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { BAD_PATHS } from '../bad-paths.ts';
-import { newRun, openTracking } from './room.ts';
+import { newRun, openTracking } from '../mlflow.ts';
 
 const RUN = '$run';
 const run = { run_id: RUN };
@@ -180,22 +180,22 @@ describe('each is 400, names what is wrong, and writes nothing', () => {
     const id = await newRun(app);
     const text = (typeof body === 'string' ? body : JSON.stringify(body)).replaceAll(RUN, id);
     for (const prefix of ['/api', '/ajax-api']) {
-      app.counting.reset();
+      app.counts.reset();
       const answer = await app.ask('POST', `${prefix}/2.0/mlflow/${path}`, text);
       expect([answer.status, answer.body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
       expect(answer.body.message).toContain(names);
-      expect(app.counting.counts.commit).toBe(0);
+      expect(app.counts.calls.commit).toBe(0);
     }
   });
 
   test.each(GETS)('GET %s %j', async (path, query, names) => {
     const app = openTracking();
     await newRun(app);
-    app.counting.reset();
+    app.counts.reset();
     const answer = await app.get(path, query);
     expect([answer.status, answer.body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
     expect(answer.body.message).toContain(names);
-    expect(app.counting.counts.commit).toBe(0);
+    expect(app.counts.calls.commit).toBe(0);
   });
 
   test.each(BAD_PATHS)('$id: $path is no run id', async ({ path }) => {

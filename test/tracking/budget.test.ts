@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
-import { newRun, openTracking, type TrackingApp } from './room.ts';
+import { newRun, openTracking, type TrackingHouse } from '../mlflow.ts';
 
 /** Requests to the table that `ask` made, and what it answered. */
-async function cost(app: TrackingApp, ask: () => Promise<{ status: number }>) {
-  app.counting.reset();
+async function cost(app: TrackingHouse, ask: () => Promise<{ status: number }>) {
+  app.counts.reset();
   const { status } = await ask();
   expect(status).toBe(200);
-  return { ...app.counting.counts };
+  return { ...app.counts.calls };
 }
-const none = { get: 0, getMany: 0, query: 0, commit: 0 };
+const none = { get: 0, getMany: 0, query: 0, commit: 0, entries: 0, repeated: 0 };
 
 test('log_batch: head and one put; with params or tags head and document at once, and one commit', async () => {
   const app = openTracking();
@@ -35,13 +35,13 @@ test('log_batch: head and one put; with params or tags head and document at once
 test('a refused batch reads and writes nothing', async () => {
   const app = openTracking();
   const run_id = await newRun(app);
-  app.counting.reset();
+  app.counts.reset();
   const metrics = [
     { key: 'a', value: 1, timestamp: 1 },
     { key: 'b', value: 1 },
   ];
   expect((await app.post('runs/log-batch', { run_id, metrics })).status).toBe(400);
-  expect(app.counting.counts).toEqual(none);
+  expect(app.counts.calls).toEqual(none);
 });
 
 test('get_run: document and log at once, folded or not', async () => {
@@ -55,7 +55,7 @@ test('get_run: document and log at once, folded or not', async () => {
       getMany: 1,
       query: 1,
     });
-    await app.fold();
+    await app.quiet();
   }
 });
 

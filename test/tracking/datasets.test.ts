@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { dataOf, newRun, openTracking, type TrackingApp } from './room.ts';
+import { blobsOf, dataOf, newRun, openTracking, type TrackingHouse } from '../mlflow.ts';
 
 const dataset = (name: string, more = {}) => ({
   name,
@@ -10,13 +10,13 @@ const dataset = (name: string, more = {}) => ({
 });
 const many = (count: number, more = {}) =>
   Array.from({ length: count }, (_, i) => ({ dataset: dataset(`set-${i}`, more) }));
-const log = (app: TrackingApp, run_id: string, datasets: unknown[]) =>
+const log = (app: TrackingHouse, run_id: string, datasets: unknown[]) =>
   app.post('runs/log-inputs', { run_id, datasets });
-const namesOf = async (app: TrackingApp) => {
+const namesOf = async (app: TrackingHouse) => {
   const { body } = await app.post('experiments/search-datasets', { experiment_ids: ['0'] });
   return (body.dataset_summaries ?? []).map(({ name }: { name: string }) => name).sort();
 };
-const inputsOf = async (app: TrackingApp, id: string) =>
+const inputsOf = async (app: TrackingHouse, id: string) =>
   ((await dataOf(app, id)).inputs?.dataset_inputs ?? []).length;
 
 test('a refused log-inputs left its datasets in the experiment', async () => {
@@ -66,7 +66,7 @@ test('datasets of more megabytes than one commit holds', async () => {
   const { inputs } = await dataOf(app, id);
   expect(inputs.dataset_inputs).toHaveLength(20);
   for (const input of inputs.dataset_inputs) expect(input.dataset.schema).toBe(schema);
-  expect(app.blobs.paths.size).toBe(13); // seven fit beside each other
+  expect((await blobsOf(app)).length).toBe(13); // seven fit beside each other
 });
 
 test('two runs that bring the same dataset at once both keep it', async () => {

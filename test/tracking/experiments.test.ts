@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { BAD_PATHS } from '../bad-paths.ts';
-import { newRun, openTracking } from './room.ts';
+import { newRun, openTracking } from '../mlflow.ts';
 
 test('item 15: experiment 0 named Default is there from the start, in every workspace', async () => {
   const app = openTracking();
@@ -166,7 +166,7 @@ test('search: newest first, pages, views, GET and POST alike', async () => {
 
 test('the default root is proxied or located, and a run lies under it', async () => {
   const proxied = openTracking();
-  const direct = openTracking({ artifacts: 'direct' });
+  const direct = openTracking({ artifacts: 'direct', bucket: 'bucket' });
   await newRun(proxied);
   const one = await proxied.get('experiments/get', { experiment_id: '0' });
   expect(one.body.experiment.artifact_location).toBe('mlflow-artifacts:/0');
@@ -182,7 +182,7 @@ test('the default root is proxied or located, and a run lies under it', async ()
 test.each(['kfp', 'artifacts', 'artifactsx/a', 'pipelines/x', 'data/x', 'jobs'])(
   'artifact_location among what the workspace keeps for itself is refused: %s',
   async (prefix) => {
-    const app = openTracking({ artifacts: 'direct' });
+    const app = openTracking({ artifacts: 'direct', bucket: 'bucket' });
     const artifact_location = `s3://bucket/default0/${prefix}`;
     expect(await app.post('experiments/create', { name: 'x', artifact_location })).toMatchObject({
       status: 400,

@@ -5,16 +5,17 @@ import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
 import type { Metric, RunId } from '../../functions/tracking/model.ts';
 import { openTable } from '../../local/table.ts';
+import { memoryBlobs } from '../aws/memory-blobs.ts';
+import { counted } from '../contracts/counted.ts';
 import { testCall, testWorld } from '../world.ts';
 import { play, programs } from './layout/model.ts';
 import { minuteBuckets, ownPartition } from './layout/prototypes.ts';
 import { type OpenSubject, product } from './layout/subject.ts';
-import { counted, memoryBlobs } from './room.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'stillflow-layout-'));
 const world = testWorld(3);
 const table = openTable({ folder, world, noSync: true });
-const blobs = memoryBlobs();
+const blobs = memoryBlobs('bucket');
 afterAll(async () => {
   await table.close();
   rmSync(folder, { recursive: true, force: true });
@@ -94,15 +95,15 @@ test('a history that a whole fold overtakes between its two reads lacks nothing'
 
 /** Requests a layout makes: 300 runs of which `live` have ten batches over five minutes that nobody folded yet. */
 async function count(open: OpenSubject, live: number) {
-  const counting = counted(table);
-  const subject = open({ table: counting.table, blobs, world });
+  const { table: counting, counts } = counted(table);
+  const subject = open({ table: counting, blobs, world });
   const call = testCall({ workspace: workspace() });
   const ids = Array.from({ length: 300 }, (_, i) => String(i).padStart(32, '0') as RunId);
   for (const id of ids) await subject.create(call, id);
   const measure = async (ask: () => Promise<unknown>) => {
-    counting.reset();
+    counts.reset();
     await ask();
-    return counting.total();
+    return counts.total();
   };
   let logged = 0;
   for (let batch = 0; batch < 10; batch++) {

@@ -2,16 +2,16 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ModelMetric, mergeLatest } from '../../functions/tracking/logged-models.ts';
 import { isLater } from '../../functions/tracking/model.ts';
-import { type House, openHouse } from '../artifacts/house.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
+import { type MlflowHouse, openMlflow } from '../mlflow.ts';
 
-async function make(house: House, body: object = {}, who?: string) {
+async function make(house: MlflowHouse, body: object = {}, who?: string) {
   house.world.pass(1000);
   const answer = await house.post('logged-models', { experiment_id: '0', ...body }, who);
   expect([answer.status, answer.text]).toEqual([200, expect.anything()]);
   return answer.body.model.info as { model_id: string; artifact_uri: string; name: string };
 }
-const search = async (house: House, body: object = {}) => {
+const search = async (house: MlflowHouse, body: object = {}) => {
   const answer = await house.post('logged-models/search', { experiment_ids: ['0'], ...body });
   return {
     ...answer,
@@ -21,7 +21,7 @@ const search = async (house: House, body: object = {}) => {
 
 describe('logged models', () => {
   test('item 37: what log_model does, from PENDING to READY', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const made = await house.post('logged-models', {
       experiment_id: '0',
@@ -48,8 +48,8 @@ describe('logged models', () => {
       'mlflow-artifacts:',
       '/api/2.0/mlflow-artifacts/artifacts',
     );
-    await house.ask('PUT', `${file}/MLmodel`, { raw: 'flavors' });
-    await house.ask('PUT', `${file}/data/x`, { raw: 'xx' });
+    await house.ask('PUT', `${file}/MLmodel`, Buffer.from('flavors'));
+    await house.ask('PUT', `${file}/data/x`, Buffer.from('xx'));
     await house.send('PATCH', `${at}/tags`, { tags: [{ key: 'more', value: 'm' }] });
     await house.post(`${at}/params`, { params: [{ key: 'trees', value: '9' }] });
     house.world.pass(1000);
@@ -57,10 +57,11 @@ describe('logged models', () => {
       model_id: info.model_id,
       status: 'LOGGED_MODEL_READY',
     });
+    const now = house.world.now();
     expect(ready.body.model.info.status).toBe('LOGGED_MODEL_READY');
     const { body } = await house.get(at);
     expect(body).toEqual(ready.body);
-    expect(body.model.info.last_updated_timestamp_ms).toBe(house.world.now());
+    expect(body.model.info.last_updated_timestamp_ms).toBe(now);
     expect(body.model.data.params).toHaveLength(2);
     expect((await house.get(`${at}/artifacts/directories`)).body).toEqual({
       root_uri: info.artifact_uri,
@@ -81,12 +82,12 @@ describe('logged models', () => {
   });
 
   test('a model without a name gets one', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     expect((await make(house)).name).toMatch(/^\S+$/);
   });
 
   test('item 38: a deletion hides and keeps', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house, { name: 'gone' });
     const at = `logged-models/${model_id}`;
     expect((await house.send('DELETE', at, {})).body).toEqual({});
@@ -103,7 +104,7 @@ describe('logged models', () => {
   });
 
   test('tags: the last of two wins, an absent one deleted is 404', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house);
     const at = `logged-models/${model_id}/tags`;
     const { body } = await house.send('PATCH', at, {
@@ -124,7 +125,7 @@ describe('logged models', () => {
   });
 
   test('twenty clients tag one model at once, and every tag is there', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house);
     await Promise.all(
       Array.from({ length: 20 }, (_, i) =>
@@ -137,7 +138,7 @@ describe('logged models', () => {
   });
 
   test('a param may be sent again, and not changed', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house, { params: [{ key: 'a', value: '1' }] });
     const add = (value: string) =>
       house.post(`logged-models/${model_id}/params`, {
@@ -160,11 +161,11 @@ describe('logged models', () => {
 });
 
 describe('metrics of models', () => {
-  const log = (house: House, run: string, body: object) =>
+  const log = (house: MlflowHouse, run: string, body: object) =>
     house.post('runs/log-metric', { run_id: run, key: 'rmse', value: 1, timestamp: 1, ...body });
 
   test('item 7: a metric that names a model reaches run and model in one commit', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const { model_id } = await make(house);
     await log(house, run.id, { value: 3, step: 0, model_id });
@@ -204,7 +205,7 @@ describe('metrics of models', () => {
   });
 
   test('a batch that names an unknown model changes nothing', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const model_id = `m-${'0'.repeat(32)}`;
     const answer = await log(house, run.id, { model_id });
@@ -213,7 +214,7 @@ describe('metrics of models', () => {
   });
 
   test('batches of many clients lose no metric of the model', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const { model_id } = await make(house);
     const answers = await Promise.all(
@@ -256,7 +257,7 @@ describe('metrics of models', () => {
 
 describe('§5.1.6: searches', () => {
   async function stocked() {
-    const house = openHouse();
+    const house = openMlflow();
     const run = await house.run();
     const models: Record<string, string> = {};
     for (const [name, value, dataset] of [
@@ -384,7 +385,7 @@ describe('§5.1.6: searches', () => {
     [{ experiment_ids: [] }],
     [{ experiment_ids: [7] }],
   ])('%j is refused', async (body) => {
-    const house = openHouse();
+    const house = openMlflow();
     const answer = await house.post('logged-models/search', { experiment_ids: ['0'], ...body });
     expect([answer.status, answer.body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
   });
@@ -411,7 +412,7 @@ describe('bad input', () => {
     ],
     [{ experiment_id: '0', params: 'x' }, 400, 'params'],
   ])('create with %j: %i %s', async (body, status, message) => {
-    const house = openHouse();
+    const house = openMlflow();
     const answer = await house.post('logged-models', body);
     if (status) expect(answer.status).toBe(status);
     else expect([400, 404]).toContain(answer.status);
@@ -420,7 +421,7 @@ describe('bad input', () => {
   });
 
   test('tags and params of more than 300 KB are refused, not stored in part', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house);
     const tags = Array.from({ length: 4 }, (_, i) => ({ key: `k${i}`, value: 'v'.repeat(90_000) }));
     const answer = await house.send('PATCH', `logged-models/${model_id}/tags`, { tags });
@@ -431,7 +432,7 @@ describe('bad input', () => {
   test.each(['LOGGED_MODEL_STATUS_UNSPECIFIED', 'READY', 7, undefined])(
     'status %s is refused',
     async (status) => {
-      const house = openHouse();
+      const house = openMlflow();
       const { model_id } = await make(house);
       const answer = await house.send('PATCH', `logged-models/${model_id}`, { status });
       expect([answer.status, answer.body.error_code]).toEqual([400, 'INVALID_PARAMETER_VALUE']);
@@ -439,7 +440,7 @@ describe('bad input', () => {
   );
 
   test.each(BAD_PATHS)('$id $path is no id and no path', async ({ path }) => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house, { name: 'x' });
     const at = encodeURIComponent(path);
     const base = '/api/2.0/mlflow/logged-models';
@@ -460,7 +461,7 @@ describe('bad input', () => {
   });
 
   test('E06: a model of another workspace is as absent as one that never was', async () => {
-    const house = openHouse();
+    const house = openMlflow();
     const { model_id } = await make(house, { name: 'x' });
     const who = 'tenant01';
     const never = `m-${'0'.repeat(32)}`;
@@ -475,9 +476,8 @@ describe('bad input', () => {
       ['GET', '/artifacts/files?artifact_file_path=x', undefined],
     ] as const) {
       const at = `/api/2.0/mlflow/logged-models`;
-      const ask = { who, ...(body ? { body } : {}) };
-      const foreign = await house.ask(method, `${at}/${model_id}${rest}`, ask);
-      const absent = await house.ask(method, `${at}/${never}${rest}`, ask);
+      const foreign = await house.ask(method, `${at}/${model_id}${rest}`, body, { who });
+      const absent = await house.ask(method, `${at}/${never}${rest}`, body, { who });
       expect(foreign.status).toBe(404);
       expect(foreign.text.replaceAll(model_id, never)).toBe(absent.text);
     }

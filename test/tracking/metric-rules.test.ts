@@ -1,19 +1,20 @@
 import { expect, test } from 'vitest';
-import { newRun, openTracking, type TrackingApp } from './room.ts';
+import { call } from '../house.ts';
+import { newRun, openTracking, type TrackingHouse } from '../mlflow.ts';
 
 const BASE = '/api/experiments/0/metric-rules';
 const rule = { metric: 'loss', comparison: '>', threshold: 1 };
-const put = (app: TrackingApp, id: string, more = {}) =>
+const put = (app: TrackingHouse, id: string, more = {}) =>
   app.ask('PUT', `${BASE}/${id}`, { ...rule, ...more });
-const eventsOf = async (app: TrackingApp, subject: string) =>
-  (await app.counting.table.entries(app.call, subject)).entries;
-const heldOf = async (app: TrackingApp, run: string) =>
+const eventsOf = async (app: TrackingHouse, subject: string) =>
+  (await app.table.entries(call, subject)).entries;
+const heldOf = async (app: TrackingHouse, run: string) =>
   (await eventsOf(app, `runs/${run}`))
     .filter(({ type }) => type === 'tracking.metric-rule.held')
     .map(({ data }) => data as { ruleId: string; value: number });
-async function log(app: TrackingApp, run_id: string, value: number, step: number, key = 'loss') {
+async function log(app: TrackingHouse, run_id: string, value: number, step: number, key = 'loss') {
   await app.post('runs/log-metric', { run_id, key, value, step, timestamp: step });
-  await app.fold();
+  await app.quiet();
 }
 /** The experiment that names none is made when it is first asked for. */
 async function opened() {
@@ -114,8 +115,8 @@ test('two folds at once tell a rule once', async () => {
   const { app, run } = await opened();
   await put(app, 'a');
   await app.post('runs/log-metric', { run_id: run, key: 'loss', value: 2, step: 0, timestamp: 0 });
-  const { items } = await app.counting.table.query(app.call, { pk: 'X#0#0', prefix: 'LOG#' });
-  const [folder] = app.room.folders;
-  await Promise.all([1, 2, 3].map(() => folder?.fold(app.call, items)));
+  const { items } = await app.table.query(call, { pk: 'X#0#0', prefix: 'LOG#' });
+  const [folder] = app.rooms.tracking.folders;
+  await Promise.all([1, 2, 3].map(() => folder?.fold(call, items)));
   expect(await heldOf(app, run)).toMatchObject([{ ruleId: 'a', value: 2 }]);
 });

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { dataOf, newRun, openTracking, type TrackingApp } from './room.ts';
+import { blobsOf, dataOf, newRun, openTracking, type TrackingHouse } from '../mlflow.ts';
 
 const log = (
-  app: TrackingApp,
+  app: TrackingHouse,
   id: string,
   key: string,
   value: unknown,
@@ -17,7 +17,7 @@ const log = (
     ...(step === undefined ? {} : { step }),
   });
 const history = async (
-  app: TrackingApp,
+  app: TrackingHouse,
   id: string,
   key: string,
   more: Record<string, string> = {},
@@ -37,7 +37,7 @@ test('item 1: the latest value has the greatest step, then timestamp, then value
   const expected = [{ key: 'a', value: 3, timestamp: 20, step: 2 }];
   const latest = async () => (await app.get('runs/get', { run_id: id })).body.run.data.metrics;
   expect(await latest()).toEqual(expected);
-  await app.fold();
+  await app.quiet();
   expect(await latest()).toEqual(expected);
   await log(app, id, 'a', 100, 1, 1); // a lower step, later
   expect(await latest()).toEqual(expected);
@@ -52,7 +52,7 @@ test('item 2: the same point again is dropped, any difference is kept; folded or
     { key: 'a', value: 2, timestamp: 5, step: 0 },
   ];
   await app.post('runs/log-batch', { run_id: id, metrics });
-  await app.fold();
+  await app.quiet();
   await app.post('runs/log-batch', { run_id: id, metrics });
   await log(app, id, 'a', 2, 5, 1);
   const expected = [
@@ -62,7 +62,7 @@ test('item 2: the same point again is dropped, any difference is kept; folded or
     { key: 'a', value: 2, timestamp: 5, step: 1 },
   ];
   expect((await history(app, id, 'a')).metrics).toEqual(expected);
-  await app.fold();
+  await app.quiet();
   expect((await history(app, id, 'a')).metrics).toEqual(expected);
 });
 
@@ -82,7 +82,7 @@ test('item 3, C06: NaN comes back as a word, the infinities as the largest doubl
   for (let round = 0; round < 2; round++) {
     const { metrics } = await dataOf(app, id);
     for (const [i, [, shown]] of values.entries()) expect(metrics[`m${i}`]).toBe(shown);
-    await app.fold();
+    await app.quiet();
   }
   const { text } = await app.get('runs/get', { run_id: id });
   expect(text).not.toMatch(/:\s*(NaN|-?Infinity)/);
@@ -102,7 +102,7 @@ test('item 4, C05, C07: steps may be negative and default to 0; int64 comes back
     expect(text).toContain(`"key":"a","value":1,"timestamp":${big},"step":-${big}`);
     expect(text).toContain(`"key":"b","value":1,"timestamp":${big},"step":1000`);
     expect(text).toContain('"key":"c","value":1,"timestamp":0,"step":0');
-    await app.fold();
+    await app.quiet();
   }
   const times = `{"experiment_id":"0","start_time":${big}}`;
   expect((await app.ask('POST', '/api/2.0/mlflow/runs/create', times)).text).toContain(
@@ -115,7 +115,7 @@ test('item 5: a history is ordered by time, whole without max_results, paged wit
   const id = await newRun(app);
   for (const timestamp of [5, 3, 9, 1, 7])
     await log(app, id, 'a', timestamp, timestamp, 10 - timestamp);
-  await app.fold();
+  await app.quiet();
   await log(app, id, 'a', 8, 8, 0);
   const whole = (await history(app, id, 'a')).metrics.map(
     (m: { timestamp: number }) => m.timestamp,
@@ -201,10 +201,10 @@ test('item 8: batches of one run from many clients at once lose nothing', async 
   }));
   const answers = await Promise.all([
     ...batches.map((body) => app.post('runs/log-batch', body)),
-    app.fold(),
+    app.quiet(),
   ]);
   for (const answer of answers.slice(0, 16)) expect(answer).toMatchObject({ status: 200 });
-  await app.fold();
+  await app.quiet();
   const { metrics, params, tags } = await dataOf(app, id);
   expect(metrics).toEqual({ a: 319 });
   expect(Object.keys(params)).toHaveLength(16);
@@ -267,7 +267,7 @@ test('a block of long unlike keys goes to Blobs, and is read, folded and searche
         metrics: metrics(from).slice(half, half + 500),
       });
   expect((await app.post('runs/log-batch', { run_id: id, metrics: metrics(0) })).status).toBe(200);
-  expect(app.blobs.paths.size).toBeGreaterThan(0);
+  expect((await blobsOf(app)).length).toBeGreaterThan(0);
   for (let round = 0; round < 2; round++) {
     const { body } = await app.get('runs/get', { run_id: id });
     expect(body.run.data.metrics).toHaveLength(2000);
@@ -277,6 +277,6 @@ test('a block of long unlike keys goes to Blobs, and is read, folded and searche
     });
     expect(found.body.runs).toHaveLength(1);
     expect((await history(app, id, key(7))).metrics).toHaveLength(1);
-    await app.fold();
+    await app.quiet();
   }
 });

@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import type { Item } from '../../functions/platform/ports.ts';
-import { newRun, openTracking } from './room.ts';
+import { newRun, openTracking } from '../mlflow.ts';
 
 const RUNS = 60;
 
@@ -54,17 +54,17 @@ test('a second search decodes no item and parses no run; after a write, those of
   expect((await work(search)).decoded).toEqual(['LOG#*#*']);
   expect(await work(search)).toEqual(idle);
 
-  await app.fold();
+  await app.quiet();
   await search();
   expect(await work(search)).toEqual(idle);
   await app.post('runs/log-metric', { run_id, key: 'a', value: 100, timestamp: 3, step: 3 });
-  await app.fold();
+  await app.quiet();
   expect((await work(search)).decoded).toEqual(['DOC', 'LOG#*#~']);
 });
 
 test('a search over what is remembered says what a search that remembers nothing says, whatever was done in between', async () => {
   const { app, ids, search } = await filled();
-  await app.fold();
+  await app.quiet();
   const cold = async () => {
     const fresh = openTracking({ folder: app.folder });
     return (await fresh.post('runs/search', question)).body;
@@ -88,7 +88,7 @@ test('a search over what is remembered says what a search that remembers nothing
     expect((await search({ filter: '', max_results: 1000, ...question })).body).toEqual(
       await cold(),
     );
-    await app.fold();
+    await app.quiet();
     expect((await search({ filter: '', max_results: 1000, ...question })).body).toEqual(
       await cold(),
     );

@@ -1,9 +1,9 @@
 import * as fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { nextStrike, preview } from '../../functions/triggers/cron.ts';
 import { clock, type RunAsked, triggersRoom } from '../../functions/triggers/index.ts';
+import { call, type House, openHouse } from '../house.ts';
 import { handTimers } from '../machines/rig.ts';
-import { call, type House, house } from '../serving/house.ts';
 import { testWorld } from '../world.ts';
 
 const at = (iso: string) => Date.parse(iso);
@@ -71,9 +71,9 @@ describe('a rule with a clock', () => {
   let home: House;
   let room: ReturnType<typeof triggersRoom>;
   let runs: RunAsked[];
-  beforeEach(async () => {
+  beforeEach(() => {
     runs = [];
-    home = await house((ground) => {
+    home = openHouse((ground) => {
       room = triggersRoom(ground, {
         check: async () => undefined,
         checkExperiment: async () => undefined,
@@ -83,10 +83,9 @@ describe('a rule with a clock', () => {
           return { runId: run.idempotency };
         },
       });
-      return [room];
+      return { room };
     });
   });
-  afterEach(() => home.close());
   const put = (schedule: string, more = {}) =>
     home.ask('PUT', '/api/rules/nightly', {
       on: { cron: { schedule } },

@@ -1,8 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { type RunAsked, triggersRoom } from '../../functions/triggers/index.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
-import { call, type House, house } from '../serving/house.ts';
+import { call, type House, openHouse } from '../house.ts';
 
 let home: House;
 let room: ReturnType<typeof triggersRoom>;
@@ -13,12 +13,12 @@ let trouble: Problem | undefined;
 /** The name of the pipeline run behind an MLflow run. */
 let behind: Map<string, string>;
 
-beforeEach(async () => {
+beforeEach(() => {
   runs = new Map();
   asked = 0;
   trouble = undefined;
   behind = new Map();
-  home = await house((ground) => {
+  home = openHouse((ground) => {
     room = triggersRoom(ground, {
       async check(_call, { pipeline }) {
         if (pipeline !== 'train') throw new Problem('missing', `Pipeline ${pipeline} not found.`);
@@ -34,17 +34,16 @@ beforeEach(async () => {
         return { runId: `run-of-${run.idempotency}` };
       },
     });
-    return [room];
+    return { room };
   });
 });
-afterEach(() => home.close());
 
 const START = { pipeline: 'train' };
 const put = (rule: object, name = 'r') =>
   home.ask('PUT', `/api/rules/${name}`, { start: START, ...rule });
 const onCustom = (more = {}) => ({ event: { type: 'custom.drift.seen', ...more } });
 const send = (event: object, headers = {}) =>
-  home.ask('POST', '/api/events', { type: 'custom.drift.seen', ...event }, headers);
+  home.ask('POST', '/api/events', { type: 'custom.drift.seen', ...event }, { headers });
 const arrive = (path: string, etag: string) =>
   home.table.commit(call, [], {
     type: 'artifacts.data.arrived',
