@@ -55,8 +55,10 @@ export interface Lit {
 }
 
 const PARTS = ['', '.choice', '.run', '.done'];
+/** Where it has a retry policy. */
+const TRIES = ['.again', '.wait'];
 
-/** A scope as a graph. `folded`: the four states of a pipeline's task are one node, as a person thinks of it. */
+/** A scope as a graph. `folded`: the states of a pipeline's task are one node, as a person thinks of it. */
 export function readGraph(scope: AslScope, folded: boolean): Graph {
   const own = (name: string) =>
     Object.hasOwn(scope.States, name) ? scope.States[name] : undefined;
@@ -65,7 +67,8 @@ export function readGraph(scope: AslScope, folded: boolean): Graph {
   for (const name of folded ? names : []) {
     const parts = PARTS.map((part) => name + part);
     if (own(name)?.Next === parts[1] && parts.every(own))
-      for (const part of parts) home.set(part, name);
+      for (const part of [...parts, ...TRIES.map((one) => name + one)].filter(own))
+        home.set(part, name);
   }
   const nodes: Node[] = [];
   const edges = new Map<string, Edge>();

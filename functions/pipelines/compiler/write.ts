@@ -13,9 +13,9 @@ import type { Shape } from './shape.ts';
 
 /**
  * The third pass: a plan as a state machine. It holds ids of tasks and nothing a user wrote; values live in our table.
- * A task is at most four states: `T` (begin-task), `T.choice`, `T.run` (the job), `T.done` (finish-task). A cache hit
- * and a skipped task are branches; a failed job is caught and told to `T.done`, so that no error leaves its branch and
- * siblings go on. Our own states have a space in their names, which no id has.
+ * A task is four states: `T` (begin-task), `T.choice`, `T.run` (the job), `T.done` (finish-task), and two more where it
+ * has a retry policy: `T.again` and `T.wait`. A cache hit and a skipped task are branches; a failed job is caught and told
+ * to `T.done`, so that no error leaves its branch and siblings go on. Our own states have a space in their names, which no id has.
  */
 export function machineOf(plan: Plan): StateMachine {
   const tasks = new Map(plan.tasks.map((task) => [task.id, task]));
@@ -76,17 +76,20 @@ const passing = (errors: readonly string[]): Retrier => ({
   JitterStrategy: 'FULL',
 });
 
+// An expression that gives nothing is an error in Step Functions.
+const CAUSE =
+  '$exists($states.errorOutput.Cause) ? $substring($states.errorOutput.Cause, 0, 1000) : ""';
 const CAUGHT = {
   go: 'failed',
   error: '{% $states.errorOutput.Error %}',
-  // An expression that gives nothing is an error in Step Functions.
-  cause:
-    '{% $exists($states.errorOutput.Cause) ? $substring($states.errorOutput.Cause, 0, 1000) : "" %}',
-};
+  cause: `{% ${CAUSE} %}`,
+} as const;
+const FAILED = `{"error": $states.errorOutput.Error, "cause": (${CAUSE})}`;
 
 function statesOf(task: PlannedTask, after: Onward): Named[] {
-  const { id } = task;
+  const { id, retry } = task;
   const [choice, run, done] = [`${id}.choice`, `${id}.run`, `${id}.done`];
+  const [again, wait] = [`${id}.again`, `${id}.wait`];
   return [
     [
       id,
@@ -104,11 +107,18 @@ function statesOf(task: PlannedTask, after: Onward): Named[] {
       choice,
       {
         Type: 'Choice',
-        Choices: [{ Condition: '{% $states.input.go = "run" %}', Next: run }],
+        Choices: [
+          {
+            Condition: '{% $states.input.go = "run" %}',
+            ...(retry ? { Output: '{% $merge([$states.input, {"tried": 0}]) %}' } : {}),
+            Next: run,
+          },
+        ],
         Default: done,
       },
     ],
-    [run, job(task, done)],
+    [run, job(task, retry ? again : done, done)],
+    ...(retry ? tryAgain(retry, { again, wait, run, done }) : []),
     [
       done,
       {
@@ -123,32 +133,69 @@ function statesOf(task: PlannedTask, after: Onward): Named[] {
   ];
 }
 
-/** A failed job is tried again only as the task's own policy says, each time as another job. */
-function job(task: PlannedTask, done: string): State {
+/** Where there is a policy each try is another job: `tried` counts the failed ones. */
+function job(task: PlannedTask, failed: string, done: string): State {
   const asked = task.retry
-    ? `$states.input.jobs[$min([$states.context.State.RetryCount, ${task.retry.count}])]`
-    : '$states.input.job';
+    ? '{% $states.input.jobs[$states.input.tried] %}'
+    : '{% $states.input.job %}';
   const onLambda = task.resources.runner === 'lambda';
   const errors = onLambda ? PASSING_ERRORS : [...PASSING_ERRORS, ...PASSING_JOB_ERRORS];
   return {
     Type: 'Task',
     ...(onLambda
-      ? { Resource: INVOKE, Arguments: { FunctionName: RUN_STEP, Payload: `{% ${asked} %}` } }
-      : { Resource: TRAINING_JOB, Arguments: `{% ${asked} %}` }),
-    Retry: [passing(errors), ...(task.retry ? [again(task.retry)] : [])],
-    Catch: [{ ErrorEquals: ['States.ALL'], Output: CAUGHT, Next: done }],
+      ? { Resource: INVOKE, Arguments: { FunctionName: RUN_STEP, Payload: asked } }
+      : { Resource: TRAINING_JOB, Arguments: asked }),
+    Retry: [passing(errors)],
+    Catch: [
+      {
+        ErrorEquals: ['States.ALL'],
+        Output: task.retry ? `{% $merge([$states.input, ${FAILED}]) %}` : CAUGHT,
+        Next: failed,
+      },
+    ],
     Output: { go: 'ran' },
     Next: done,
   };
 }
 
-const again = (policy: RetryPolicy): Retrier => ({
-  ErrorEquals: ['States.ALL'],
-  IntervalSeconds: policy.intervalSeconds,
-  BackoffRate: policy.factor,
-  MaxAttempts: policy.count,
-  ...(policy.maxSeconds ? { MaxDelaySeconds: policy.maxSeconds } : {}),
-});
+/**
+ * A failed job is tried again as the task's own policy says. Not by a `Retry`: Step Functions counts those of all
+ * retriers together, so that a throttle or a quota that was used up for a while would count as a failure of the job, and
+ * the last tries would ask for jobs that had failed already.
+ */
+function tryAgain(
+  { count, intervalSeconds, factor, maxSeconds }: RetryPolicy,
+  { again, wait, run, done }: Readonly<Record<'again' | 'wait' | 'run' | 'done', string>>,
+): Named[] {
+  const seconds = `$ceil(${intervalSeconds} * $power(${factor}, $states.input.tried))`;
+  return [
+    [
+      again,
+      {
+        Type: 'Choice',
+        Choices: [{ Condition: `{% $states.input.tried < ${count} %}`, Next: wait }],
+        Default: done,
+        Output: {
+          go: 'failed',
+          error: '{% $states.input.error %}',
+          cause: '{% $states.input.cause %}',
+        },
+      },
+    ],
+    [
+      wait,
+      {
+        Type: 'Wait',
+        Seconds: `{% $min([${maxSeconds ?? LONGEST_WAIT}, ${seconds}]) %}`,
+        Output: '{% $merge([$states.input, {"tried": $states.input.tried + 1}]) %}',
+        Next: run,
+      },
+    ],
+  ];
+}
+
+/** Step Functions' own for a retry that names no longest. */
+const LONGEST_WAIT = 86_400;
 
 const parallel = (branches: Scope[], after: Onward): State => ({
   Type: 'Parallel',
