@@ -86,9 +86,31 @@ export function readOrder(text: string, field = 'order_by'): OrderClause {
   return { entity, key, ascending: word?.toUpperCase() !== 'DESC', text };
 }
 
+/** The characters of which one half may be part of a pair, or that come after all such in UTF-16. */
+const HIGH = /[\ud800-\uffff]/;
+
 /**
- * SQL's LIKE: `%` is any run of characters, `_` any one, nothing escapes them. Compares by code unit, greedy with one
- * point to come back to, so it never takes more than text times pattern steps.
+ * The order of texts: by code point, as UTF-8 and SQL have it. UTF-16 differs only where half a pair meets one of
+ * U+E000 to U+FFFF.
+ */
+export function compareText(a: string, b: string): number {
+  if (a === b) return 0;
+  if (!HIGH.test(a) || !HIGH.test(b)) return a < b ? -1 : 1;
+  const length = Math.min(a.length, b.length);
+  let at = 0;
+  while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;
+  if (at === length) return a.length - b.length;
+  const [x, y] = [a.charCodeAt(at), b.charCodeAt(at)];
+  const half = (unit: number) => unit >= 0xd800 && unit <= 0xdfff;
+  return half(x) === half(y) || x < 0xd800 || y < 0xd800 ? x - y : half(x) ? 1 : -1;
+}
+
+/** How many code units the character at `at` takes. */
+const unitsAt = (text: string, at: number) => ((text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1);
+
+/**
+ * SQL's LIKE: `%` is any run of characters, `_` any one, nothing escapes them. Greedy with one point to come back to,
+ * so it never takes more than text times pattern steps.
  */
 export function like(text: string, pattern: string, ignoreCase = false): boolean {
   const t = ignoreCase ? text.toLowerCase() : text;
@@ -101,12 +123,16 @@ export function like(text: string, pattern: string, ignoreCase = false): boolean
     if (j < p.length && p[j] === '%') {
       star = j++;
       from = i;
-    } else if (j < p.length && (p[j] === '_' || p[j] === t[i])) {
+    } else if (j < p.length && p[j] === '_') {
+      i += unitsAt(t, i);
+      j++;
+    } else if (j < p.length && p[j] === t[i]) {
       i++;
       j++;
     } else if (star >= 0) {
       j = star + 1;
-      i = ++from;
+      from += unitsAt(t, from);
+      i = from;
     } else return false;
   }
   while (p[j] === '%') j++;
@@ -148,6 +174,8 @@ interface Scanner {
   done(): boolean;
   /** Takes what the sticky pattern matches here, after blanks. */
   word(pattern: RegExp): string | undefined;
+  /** Takes this character if it stands here, without blanks before. */
+  here(character: string): boolean;
   /** Takes a quoted text that opens here with one of these quotes. */
   quoted(quotes: string): string | undefined;
   since(start: number): string;
@@ -186,6 +214,11 @@ function scanner(text: string, field: string): Scanner {
       if (found) position += found.length;
       return found;
     },
+    here(character) {
+      if (text.charAt(position) !== character) return false;
+      position++;
+      return true;
+    },
     quoted(quotes) {
       const quote = text.charAt(position);
       if (quote === '' || !quotes.includes(quote)) return undefined;
@@ -201,11 +234,21 @@ function scanner(text: string, field: string): Scanner {
   };
 }
 
-/** `name`, `params.a.b`, ``tags.`a b` ``, `"run name"`: the first dot parts entity from key. */
+/**
+ * `name`, `params.a.b`, ``tags.`a b` ``, ``` `tags`.`a b` ```, `"run name"`: the first dot parts entity from key. Only
+ * backticks may quote an entity, as in stock.
+ */
 function readKey(scan: Scanner): { entity: string | undefined; key: string } {
   scan.done();
-  const whole = scan.quoted('`"\'');
+  const whole = scan.quoted('"\'');
   if (whole !== undefined) return { entity: undefined, key: whole };
+  const named = scan.quoted('`');
+  if (named !== undefined) {
+    if (!scan.here('.')) return { entity: undefined, key: named };
+    const key = scan.quoted('`"\'') ?? scan.word(/[\p{L}_][\p{L}\p{N}_.]*/uy);
+    if (!key) throw scan.refuse(`expected a key after '${named}.'`);
+    return { entity: named, key };
+  }
   const bare = scan.word(/[\p{L}_][\p{L}\p{N}_.]*/uy);
   if (bare === undefined) throw scan.refuse(`expected a key, found '${scan.rest()}'`);
   const dot = bare.indexOf('.');

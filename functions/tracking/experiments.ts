@@ -4,7 +4,7 @@ import { checkedPath } from '../kernel/path.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { Platform } from '../platform/ports.ts';
 import { absent, experimentStore } from './experiments.store.ts';
-import { afterPosition, pageOf, readExperimentQuery } from './filter.ts';
+import { readExperimentQuery } from './filter.ts';
 import {
   checkKey,
   type Experiment,
@@ -14,6 +14,7 @@ import {
   type Tag,
   type View,
 } from './model.ts';
+import { afterPosition, idOf, type PageEnd, pageOf, positionOf } from './order.ts';
 
 export interface ExperimentSearch {
   readonly filter?: string;
@@ -152,10 +153,11 @@ export function experimentsService(
       const { filter = '', orderBy = [], view = 'active', maxResults = 1000 } = asked;
       const query = readExperimentQuery(filter, orderBy);
       const bound = ['experiments', filter, orderBy, view];
-      const after = asked.pageToken
-        ? pages.open<unknown[]>(call, bound, asked.pageToken)
-        : undefined;
-      const found = (await store.list(call)).filter(
+      const end = asked.pageToken ? pages.open<PageEnd>(call, bound, asked.pageToken) : undefined;
+      const all = await store.list(call);
+      const ended = end && all.find(({ id }) => id === idOf(end));
+      const after = end && positionOf(query, end, ended);
+      const found = all.filter(
         (experiment) =>
           (view === 'all' || experiment.lifecycle === view) &&
           query.matches(experiment) &&

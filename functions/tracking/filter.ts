@@ -17,6 +17,7 @@ import {
   type Metric,
   type RunId,
 } from './model.ts';
+import type { Order, SortKey } from './order.ts';
 
 /** A run as a search sees it. */
 export interface Candidate {
@@ -30,17 +31,9 @@ export interface Candidate {
   readonly inputs: readonly InputRef[];
 }
 
-/** Values come first, then NaN, then what is missing, in both directions. */
-type SortKey = readonly [rank: 0, value: string | Long] | readonly [rank: 1 | 2];
-
 /** A filter and an order, read once; pure. */
-export interface Query<Row> {
+export interface Query<Row> extends Order<Row> {
   matches(row: Row): boolean;
-  /** What the row sorts by, the tie-breaks last; of texts only so much that a page token can hold it. */
-  sortKeys(row: Row): SortKey[];
-  /** The one at `index` of them. */
-  sortKey(row: Row, index: number): SortKey;
-  readonly ascending: readonly boolean[];
 }
 
 const TEXT_OPS: readonly FilterOp[] = ['=', '!=', 'LIKE', 'ILIKE'];
@@ -48,8 +41,6 @@ const NULL_OPS: readonly FilterOp[] = ['IS NULL', 'IS NOT NULL'];
 const LIST_OPS: readonly FilterOp[] = ['IN', 'NOT IN'];
 const NUMBER_OPS: readonly FilterOp[] = ['=', '!=', '>', '>=', '<', '<='];
 const MAX_ORDERS = 32;
-/** Of all texts in a position together: escaped and signed it stays within a page token. */
-const MAX_POSITION_TEXT = 600;
 
 // ---------------------------------------------------------------- runs
 
@@ -261,120 +252,17 @@ function readOrders<Row>(
 }
 
 function query<Row>(tests: ((row: Row) => boolean)[], sorts: Sort<Row>[]): Query<Row> {
-  const cut = Math.max(8, Math.floor(MAX_POSITION_TEXT / sorts.length));
-  const keyBy = (row: Row, { readValue, name }: Sort<Row>) =>
-    sortKey(readValue(row), name ? cut : 300);
   return {
     matches: (row) => tests.every((test) => test(row)),
     ascending: sorts.map(({ ascending }) => ascending),
-    sortKeys: (row) => sorts.map((sort) => keyBy(row, sort)),
-    sortKey(row, index) {
-      const sort = sorts[index];
-      return sort ? keyBy(row, sort) : [2];
-    },
+    sortKeys: (row) => sorts.map(({ readValue }) => sortKey(readValue(row))),
+    sortKey: (row, index) => sortKey(sorts[index]?.readValue(row)),
   };
 }
 
-function sortKey(value: string | Long | undefined, cut: number): SortKey {
+function sortKey(value: string | Long | undefined): SortKey {
   if (value === undefined) return [2];
-  if (typeof value === 'string') return [0, value.slice(0, cut)];
-  return Number.isNaN(value) ? [1] : [0, value];
-}
-
-function compareKeys<Row>(
-  { ascending }: Query<Row>,
-  a: (index: number) => SortKey | undefined,
-  b: readonly SortKey[],
-): number {
-  for (let i = 0; i < ascending.length; i++) {
-    const [rankA, valueA] = a(i) ?? [2];
-    const [rankB, valueB] = b[i] ?? [2];
-    if (rankA !== rankB) return rankA - rankB;
-    if (valueA === undefined || valueB === undefined || valueA === valueB) continue;
-    return valueA < valueB === ascending[i] ? -1 : 1;
-  }
-  return 0;
-}
-
-interface Keyed<Row> {
-  readonly row: Row;
-  readonly keys: readonly SortKey[];
-}
-
-/** The first rows in order, and where the page ends if there are more. */
-export function pageOf<Row, Found extends Row>(
-  query: Query<Row>,
-  rows: readonly Found[],
-  limit: number,
-): { items: Found[]; last?: unknown[] } {
-  const inOrder = (a: Keyed<Found>, b: Keyed<Found>) =>
-    compareKeys(query, (i) => a.keys[i], b.keys);
-  const first = firstOf(query, rows, limit + 1, inOrder).sort(inOrder);
-  const items = first.slice(0, limit).map(({ row }) => row);
-  const last = first.length > limit ? first[limit - 1] : undefined;
-  return last ? { items, last: last.keys.map(encodeKey) } : { items };
-}
-
-/** The first `count` rows, in no order: a heap with the last of them on top, which most rows are only compared with. */
-function firstOf<Row>(
-  query: Query<Row>,
-  rows: readonly Row[],
-  count: number,
-  inOrder: (a: Keyed<Row>, b: Keyed<Row>) => number,
-): Keyed<Row>[] {
-  const keyed = (row: Row): Keyed<Row> => ({ row, keys: query.sortKeys(row) });
-  if (rows.length <= count) return rows.map(keyed);
-  // Sorted backwards, an array is a heap.
-  const heap = rows
-    .slice(0, count)
-    .map(keyed)
-    .sort((a, b) => inOrder(b, a));
-  for (const row of rows.slice(count)) {
-    const top = heap[0];
-    if (top && compareKeys(query, (i) => query.sortKey(row, i), top.keys) >= 0) continue;
-    sink(heap, keyed(row), inOrder);
-  }
-  return heap;
-}
-
-/** Puts `one` in place of the top, then below each child that comes later. */
-function sink<T>(heap: T[], one: T, inOrder: (a: T, b: T) => number): void {
-  let at = 0;
-  for (;;) {
-    const left = heap[2 * at + 1];
-    const right = heap[2 * at + 2];
-    if (left === undefined) break;
-    const later = right === undefined || inOrder(left, right) >= 0 ? left : right;
-    if (inOrder(one, later) >= 0) break;
-    heap[at] = later;
-    at = later === left ? 2 * at + 1 : 2 * at + 2;
-  }
-  heap[at] = one;
-}
-
-/** Whether the row comes after what the page before ended with: stable, whatever was written since. */
-export function afterPosition<Row>(
-  query: Query<Row>,
-  row: Row,
-  position: readonly unknown[] | undefined,
-): boolean {
-  if (position === undefined) return true;
-  const keys = position.map(decodeKey);
-  return compareKeys(query, (i) => query.sortKey(row, i), keys) > 0;
-}
-
-/** As JSON: the infinities and what is beyond 2^53 as text. */
-const encodeKey = ([rank, value]: SortKey): unknown[] => {
-  if (value === undefined) return [rank];
-  if (typeof value === 'string') return [rank, value];
-  return [rank, String(value), typeof value === 'bigint' ? 'int64' : 'double'];
-};
-
-function decodeKey(key: unknown): SortKey {
-  const [rank, text, kind] = key as [0 | 1 | 2, string | undefined, string | undefined];
-  if (rank !== 0 || text === undefined) return [rank === 1 ? 1 : 2];
-  if (kind === undefined) return [0, text];
-  return [0, kind === 'int64' ? BigInt(text) : Number(text)];
+  return typeof value === 'number' && Number.isNaN(value) ? [1] : [0, value];
 }
 
 const asNumber = (value: Long | undefined) => (value === undefined ? undefined : Number(value));

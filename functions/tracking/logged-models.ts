@@ -73,7 +73,7 @@ export function checkModelName(name: string): void {
 const identity = (metric: ModelMetric) =>
   JSON.stringify([metric.key, metric.datasetName, metric.datasetDigest, metric.runId]);
 
-/** Keeps the later of two points of the same metric, dataset and run. */
+/** Keeps the later of two points of the same metric, dataset and run; of NaN and 0 in one place, 0. */
 export function mergeLatest(
   held: readonly ModelMetric[],
   points: readonly ModelMetric[],
@@ -82,7 +82,8 @@ export function mergeLatest(
   for (const point of points) {
     const name = identity(point);
     const before = latest.get(name);
-    if (!before || isLater(point, before)) latest.set(name, point);
+    const stays = before && (isLater(before, point) || !Number.isNaN(before.value));
+    if (!before || isLater(point, before) || !stays) latest.set(name, point);
   }
   return [...latest.values()];
 }

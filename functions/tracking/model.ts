@@ -161,21 +161,26 @@ export const LIMITS = {
 export const RUN_NAME_TAG = 'mlflow.runName';
 export const DATASET_CONTEXT_TAG = 'mlflow.data.context';
 
-/** Whether `a` comes after `b` as the latest point of a key: by step, timestamp, value; NaN is the least value. */
+/** NaN ranks as 0. Source: mlflow/store/tracking/sqlalchemy_store.py, sanitize_metric_value. */
+const rankOf = ({ value }: Metric) => (Number.isNaN(value) ? 0 : value);
+
+/**
+ * Whether `a` comes after `b` as the latest point of a key: by step, timestamp, value. Of equals the first stays.
+ * Source: the same, _update_latest_metrics_if_necessary.
+ */
 export function isLater(a: Metric, b: Metric): boolean {
   if (a.step !== b.step) return a.step > b.step;
   if (a.timestamp !== b.timestamp) return a.timestamp > b.timestamp;
-  if (Number.isNaN(a.value)) return false;
-  return Number.isNaN(b.value) || a.value > b.value;
+  return rankOf(a) > rankOf(b);
 }
 
-/** Order of a history: timestamp, step, value, with NaN first. Source: sqlalchemy_store.py, get_metric_history. */
+/** Order of a history: timestamp, step, value, with NaN right after 0. Source: the same, get_metric_history. */
 export function byTime(a: Metric, b: Metric): number {
   if (a.timestamp !== b.timestamp) return a.timestamp < b.timestamp ? -1 : 1;
   if (a.step !== b.step) return a.step < b.step ? -1 : 1;
-  if (Object.is(a.value, b.value) || a.value === b.value) return 0;
-  if (Number.isNaN(a.value)) return -1;
-  return Number.isNaN(b.value) || a.value > b.value ? 1 : -1;
+  const [x, y] = [rankOf(a), rankOf(b)];
+  if (x !== y) return x < y ? -1 : 1;
+  return Number(Number.isNaN(a.value)) - Number(Number.isNaN(b.value));
 }
 
 const invalidValue = (field: string, value: string, why: string) =>

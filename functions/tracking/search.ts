@@ -3,7 +3,7 @@ import type { Page, Pages } from '../kernel/page.ts';
 import type { Item } from '../platform/ports.ts';
 import type { DatasetStore } from './datasets.store.ts';
 import { joined, latestValue, type ReadDocument, sameItems } from './document.ts';
-import { afterPosition, type Candidate, pageOf, readRunQuery } from './filter.ts';
+import { type Candidate, readRunQuery } from './filter.ts';
 import type { Placed } from './log.store.ts';
 import {
   type Dataset,
@@ -16,6 +16,7 @@ import {
   type RunId,
   type View,
 } from './model.ts';
+import { afterPosition, idOf, type PageEnd, pageOf, positionOf } from './order.ts';
 import type { TrackingStore } from './store.ts';
 
 export interface RunSearch {
@@ -167,7 +168,7 @@ export async function searchRuns(
   const { filter = '', orderBy = [], view = 'active', maxResults = 1000 } = asked;
   const query = readRunQuery(filter, orderBy);
   const bound = ['runs', asked.experimentIds.toSorted(), filter, orderBy, view];
-  const after = asked.pageToken ? pages.open<unknown[]>(call, bound, asked.pageToken) : undefined;
+  const end = asked.pageToken ? pages.open<PageEnd>(call, bound, asked.pageToken) : undefined;
   const shelves = await Promise.all(
     experiments.map(async (experiment) => {
       const places = await store.readShelves(call, experiment);
@@ -175,19 +176,26 @@ export async function searchRuns(
       return places.map((place) => ({ ...place, lifecycle: experiment.lifecycle }));
     }),
   );
-  const places = shelves.flat().filter(({ lifecycle }) => view === 'all' || lifecycle === view);
+  const shown = ({ lifecycle }: { lifecycle: Lifecycle }) => view === 'all' || lifecycle === view;
+  // Also the run that the page before ended with, though it may be deleted by now.
+  const longEnd = end?.digest === undefined ? undefined : idOf(end);
+  const places = shelves.flat().filter((place) => shown(place) || place.runId === longEnd);
   const documents = await store.readDocuments(
     call,
     places.map(({ runId }) => runId),
   );
-  const found: FoundRun[] = [];
+  const runs: FoundRun[] = [];
   for (const [i, place] of places.entries()) {
     const document = documents[i];
-    if (!document) continue;
-    const run = madeBefore(place, document) ?? (await foundRun(store, call, place, document));
-    if (query.matches(run) && afterPosition(query, run, after)) found.push(run);
+    if (document)
+      runs.push(madeBefore(place, document) ?? (await foundRun(store, call, place, document)));
   }
+  const ended = longEnd === undefined ? undefined : runs.find(({ id }) => id === longEnd);
+  const after = end && positionOf(query, end, ended);
+  const found = runs.filter(
+    (run) => shown(run) && query.matches(run) && afterPosition(query, run, after),
+  );
   const { items, last } = pageOf(query, found, maxResults);
-  const runs = await completeRuns(datasetRows, call, items);
-  return last ? { items: runs, next: pages.seal(call, bound, last) } : { items: runs };
+  const whole = await completeRuns(datasetRows, call, items);
+  return last ? { items: whole, next: pages.seal(call, bound, last) } : { items: whole };
 }

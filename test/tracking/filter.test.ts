@@ -2,13 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Problem } from '../../functions/kernel/problem.ts';
 import {
-  afterPosition,
   type Candidate,
-  pageOf,
   readExperimentQuery,
   readRunQuery,
 } from '../../functions/tracking/filter.ts';
 import type { ExperimentId, Metric, RunId } from '../../functions/tracking/model.ts';
+import { afterPosition, type PageEnd, pageOf, positionOf } from '../../functions/tracking/order.ts';
 
 function run(
   id: string,
@@ -263,14 +262,16 @@ test('a walk of pages meets each run once, in order, while runs come and go', ()
         );
         const whole = pageOf(query, runs, 1000).items;
         const met: Candidate[] = [];
-        let position: unknown[] | undefined;
+        let end: PageEnd | undefined;
         let held = runs;
-        for (;;) {
+        for (let pages = 0; ; pages += 1) {
+          expect(pages).toBeLessThanOrEqual(runs.length + late.length);
+          const position = end && positionOf(query, end, undefined);
           const rest = held.filter((row) => afterPosition(query, row, position));
           const page = pageOf(query, rest, size);
           met.push(...page.items);
           if (!page.last) break;
-          position = JSON.parse(JSON.stringify(page.last));
+          end = JSON.parse(JSON.stringify(page.last));
           // Newcomers join and nobody leaves who was not met yet.
           const newcomer = late[met.length % Math.max(1, late.length)];
           if (newcomer && !runs.some(({ id }) => id === newcomer.id)) held = [...runs, newcomer];
