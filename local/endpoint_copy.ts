@@ -164,6 +164,7 @@ function running(child: ChildProcess, ended: Promise<void>, options: CopyOptions
           contentType: answer.headers['content-type'] ?? 'application/octet-stream',
           body: Readable.toWeb(answer) as ReadableStream<Uint8Array>,
         };
+          revision: options.spec.revision,
       } catch (error) {
         release();
         throw error;

@@ -482,6 +482,8 @@ export interface InferenceAnswer {
   readonly status: number;
   readonly contentType: string;
   readonly body: ReadableStream<Uint8Array> | Uint8Array;
+  /** The revision that gave this answer, while one takes over from another too; absent where the host does not say. */
+  readonly revision?: string;
 }
 
 /** Model servers that speak SageMaker's hosting contract (aws.md section 4.5). */

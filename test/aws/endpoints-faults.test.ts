@@ -22,6 +22,7 @@ import {
   configRequest,
   modelRequest,
   revisionName,
+  variantOf,
 } from '../../functions/platform/aws/endpoints.ts';
 import type { EndpointSpec } from '../../functions/platform/ports.ts';
 import { call, realWorld } from '../jobs/local.ts';
@@ -177,6 +178,33 @@ describe('invoke', () => {
       'application/json',
       '{}',
     ]);
+  });
+
+  test.each([
+    ['r-01HZX', '01HZX'],
+    ['all', undefined],
+    [undefined, undefined],
+  ])(
+    'variant %s is revision %s: what SageMaker does not say is left out',
+    async (variant, revision) => {
+      runtime.on(InvokeEndpointCommand).resolves({
+        Body: Buffer.from('{}') as never,
+        ...(variant ? { InvokedProductionVariant: variant } : {}),
+      });
+      expect((await ask()).revision).toBe(revision);
+    },
+  );
+
+  test.each([
+    ['01HZXA', 'r-01HZXA'],
+    ['a_b', 'all'],
+    ['a-', 'all'],
+    ['x'.repeat(61), `r-${'x'.repeat(61)}`],
+    ['x'.repeat(62), 'all'],
+  ])('revision %s is variant %s, which SageMaker takes', (revision, variant) => {
+    expect(variantOf(revision)).toBe(variant);
+    expect(variant).toMatch(/^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$/);
+    expect(variant.length).toBeLessThanOrEqual(63);
   });
 
   test('a refusal of the model is its answer, a crash is not', async () => {

@@ -96,6 +96,21 @@ export function endpointsContract(
       ]);
     });
 
+    test('each answer says which revision gave it, while one takes over from another too', async () => {
+      await put('v1');
+      await put('v2');
+      await world.endpoints.deploy(world.call, spec('v1'));
+      await serving('v1');
+      await world.endpoints.deploy(world.call, spec('v2'));
+      const last = await until('an answer of v2', async () => {
+        const answer = await ask('x');
+        const { name } = JSON.parse(await text(answer)) as { name: string };
+        expect(answer.revision).toBe(name);
+        return name === 'v2' ? answer.revision : undefined;
+      });
+      expect(last).toBe('v2');
+    });
+
     test('deploy is idempotent by name and revision', async () => {
       await put('v1');
       await Promise.all([1, 2, 3].map(() => world.endpoints.deploy(world.call, spec('v1'))));

@@ -26,7 +26,7 @@ export interface EndpointSkinOptions {
 interface Skin extends EndpointSkinOptions {
   /** Environment and archive by model; model by configuration; configuration by endpoint. */
   readonly models: Map<string, { environment: Record<string, string>; archive: string }>;
-  readonly configs: Map<string, { model: string; concurrency: number }>;
+  readonly configs: Map<string, { model: string; concurrency: number; variant: string }>;
   readonly made: Map<string, string>;
 }
 
@@ -115,6 +115,7 @@ const ACTIONS: Record<string, (skin: Skin, asked: Fields) => Promise<Fields>> = 
     const name = text(asked, 'EndpointConfigName');
     const [variant] = asked['ProductionVariants'] as {
       ModelName: string;
+      VariantName: string;
       ServerlessConfig: { MaxConcurrency: number };
     }[];
     if (skin.configs.has(name))
@@ -123,6 +124,7 @@ const ACTIONS: Record<string, (skin: Skin, asked: Fields) => Promise<Fields>> = 
     skin.configs.set(name, {
       model: variant.ModelName,
       concurrency: variant.ServerlessConfig.MaxConcurrency,
+      variant: variant.VariantName,
     });
     return { EndpointConfigArn: name };
   },
@@ -225,6 +227,8 @@ async function invoke(
         OriginalMessage: bytes.toString(),
       });
     response.setHeader('content-type', answer.contentType);
+    const variant = skin.configs.get(answer.revision ?? '')?.variant;
+    if (variant) response.setHeader('x-amzn-invoked-production-variant', variant);
     response.write(bytes);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

@@ -33,6 +33,7 @@ export function memoryEndpoints(models: Map<string, Model>) {
   const deployed: string[] = [];
   const removed: string[] = [];
   let slow = false;
+  let mute = false;
   const keyOf = (call: { workspace: string }, name: string) => `${call.workspace}-${name}`;
 
   function settle(entry: Held): void {
@@ -77,9 +78,11 @@ export function memoryEndpoints(models: Map<string, Model>) {
     async invoke(call, name, request) {
       const entry = held.get(keyOf(call, name));
       if (!entry) throw new Problem('missing', `Endpoint ${name} not found.`);
-      const model = entry.live && modelAt(entry.live.modelUri);
+      const { live } = entry;
+      const model = live && modelAt(live.modelUri);
       if (!model) throw new Problem('unavailable', `${name} is starting.`);
-      return model(request);
+      const answered = await model(request);
+      return mute ? answered : { ...answered, revision: live.revision };
     },
     async remove(call, name) {
       removed.push(name);
@@ -96,6 +99,10 @@ export function memoryEndpoints(models: Map<string, Model>) {
     /** While slow, no target comes up. */
     setSlow: (now: boolean) => {
       slow = now;
+    },
+    /** While mute, answers do not say which revision gave them. */
+    setMute: (now: boolean) => {
+      mute = now;
     },
     live: (name: string) => [...held].find(([key]) => key.endsWith(`-${name}`))?.[1].live?.modelUri,
   };

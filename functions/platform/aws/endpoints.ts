@@ -70,6 +70,16 @@ export const revisionName = (workspace: string, { name, revision }: EndpointSpec
   );
 
 /**
+ * The variant bears its revision's name, since its name is all that SageMaker says of who answered. A revision that is no
+ * such name says nothing. Source: SageMaker API, ProductionVariant; InvokeEndpoint, x-Amzn-Invoked-Production-Variant.
+ */
+export const variantOf = (revision: string): string =>
+  /^(?=.{1,61}$)[A-Za-z0-9](-*[A-Za-z0-9])*$/.test(revision) ? `r-${revision}` : 'all';
+
+const answeredBy = (variant: string | undefined): { revision?: string } =>
+  variant?.startsWith('r-') ? { revision: variant.slice(2) } : {};
+
+/**
  * `image`: a container that serves an MLmodel folder at /opt/ml/model. `archiveUri`: that folder as a gzipped tar, which
  * SageMaker unpacks there; a folder as it is (ModelDataSource) is not for serverless endpoints.
  * Source: SageMaker API, ContainerDefinition, ModelDataSource. Not verified on an account.
@@ -103,7 +113,7 @@ export function configRequest(
     EndpointConfigName: configName,
     ProductionVariants: [
       {
-        VariantName: 'all',
+        VariantName: variantOf(spec.revision),
         ModelName: configName,
         ServerlessConfig: {
           MemorySizeInMB: 3072,
@@ -275,6 +285,7 @@ export function awsEndpoints(
           status: 200,
           contentType: answer.ContentType ?? 'application/json',
           body: answer.Body ?? new Uint8Array(),
+          ...answeredBy(answer.InvokedProductionVariant),
         };
       } catch (error) {
         // The container's own refusal: its status and words are the model's answer.

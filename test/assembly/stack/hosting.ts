@@ -244,8 +244,16 @@ export function sagemakerHosting({ access, s3, endpoints, world, folder, check }
           body,
         });
         const bytes = Buffer.from(await new Response(answer.body as BodyInit).arrayBuffer());
+        const [variant] = list(configs.get(answer.revision ?? '')?.['ProductionVariants']).map(
+          fields,
+        );
         if (answer.status < 400)
-          response.writeHead(200, { 'content-type': answer.contentType }).end(bytes);
+          response
+            .writeHead(200, {
+              'content-type': answer.contentType,
+              'x-amzn-invoked-production-variant': text(variant?.['VariantName']),
+            })
+            .end(bytes);
         else
           say(424, 'ModelError', {
             Message: 'Received client error from primary.',
