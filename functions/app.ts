@@ -1,5 +1,5 @@
 import { governanceRoom } from './governance/index.ts';
-import { allow } from './governance/policy.ts';
+import { hallwaySteps } from './hallway.ts';
 import { systemCall } from './kernel/call.ts';
 import type { Hallway, Identity } from './kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from './kernel/ids.ts';
@@ -16,7 +16,7 @@ import {
   servingOver,
   triggersOver,
 } from './wire.ts';
-import { checkTenant, tokenOf } from './workspaces/credential.ts';
+import { tokenOf } from './workspaces/credential.ts';
 import { workspacesRoom } from './workspaces/index.ts';
 
 /** All rooms put together on one platform. Building it touches nothing. */
@@ -70,23 +70,11 @@ export function buildApp(platform: Platform, steps: Steps) {
       );
       return (await workspaces.service.listTokens(call)).length > 0;
     },
-    hallway: (nobody) => ({
-      world: platform.world,
-      allow,
-      async authenticate(headers) {
+    hallway: (nobody) =>
+      hallwaySteps(platform, async (headers) => {
         const token = tokenOf(headers);
-        const identity = token === undefined ? nobody : await workspaces.service.whoHolds(token);
-        if (identity) checkTenant(headers, identity, 'default');
-        return identity;
-      },
-      repeated: (call, retry) => platform.table.repeated({ ...call, retry }),
-      refused: (call, resource, problem) =>
-        platform.table.commit(call, [], {
-          type: 'governance.request.denied',
-          subject: `callers/${call.caller.name}`,
-          data: { resource, why: problem.message },
-        }),
-    }),
+        return token === undefined ? nobody : workspaces.service.whoHolds(token);
+      }),
   };
   return app;
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { allow } from '../functions/governance/policy.ts';
+import { hallwaySteps } from '../functions/hallway.ts';
 import type { Role } from '../functions/kernel/call.ts';
 import type { Event, Told } from '../functions/kernel/event.ts';
 import { mount } from '../functions/kernel/hallway.ts';
@@ -199,21 +199,12 @@ export function openHouse<Rooms extends Readonly<Record<string, Room>>>(
   const app = mount(
     all.flatMap((room) => room.routes),
     {
-      world,
-      guard: () => URL_OF_HOUSE,
-      async authenticate(headers) {
+      ...hallwaySteps({ table, world }, async (headers) => {
         const role = (headers.get('x-role') ?? 'admin') as Role | 'nobody';
         const workspace = (headers.get('x-who') ?? call.workspace) as WorkspaceId;
         return role === 'nobody' ? undefined : { workspace, caller: { name: 'ada', role } };
-      },
-      allow,
-      repeated: (at, retry) => table.repeated({ ...at, retry }),
-      refused: (at, resource, { message: why }) =>
-        table.commit(at, [], {
-          type: 'governance.request.denied',
-          subject: `callers/${at.caller.name}`,
-          data: { resource, why },
-        }),
+      }),
+      guard: () => URL_OF_HOUSE,
       log,
     },
   );

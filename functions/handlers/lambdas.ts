@@ -1,15 +1,15 @@
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda';
-import { allow } from '../governance/policy.ts';
+import { hallwaySteps } from '../hallway.ts';
 import { type Call, systemCall } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
-import { type Hallway, mount, secured } from '../kernel/hallway.ts';
+import { mount, secured } from '../kernel/hallway.ts';
 import { DEFAULT_WORKSPACE, WorkspaceId } from '../kernel/ids.ts';
 import type { Json } from '../kernel/json.ts';
 import { asProblem, Problem } from '../kernel/problem.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
-import { checkTenant } from '../workspaces/credential.ts';
 import { workspacesRoom } from '../workspaces/index.ts';
+import { declaring } from './declare.ts';
 import { type GatewayEvent, requestOf, resultOf } from './gateway.ts';
 import { authorizerOf, findingsOf, identityOf } from './identity.ts';
 import { streamed } from './stream.ts';
@@ -20,35 +20,45 @@ const log = (line: Record<string, unknown>) => console.log(JSON.stringify(line))
 const noPath = () =>
   secured(new Response('A path may not hold . or .. segments.\n', { status: 400 }));
 
-/** The entries of a room's Lambdas: HTTP, the streaming front, its followers, its machines' tasks. */
+/** The entries of a room's Lambdas: HTTP, the streaming front, its followers, its machines' tasks, what stacks declare. */
 export function lambdas(room: Room, platform: Base) {
-  const who = new WeakMap<Headers, unknown>();
-  const hallway = hallwayOf(platform, who);
-  const whole = mount(room.routes, hallway);
+  // What the gateway found lies beside the headers, where no one can forge it.
+  const found = new WeakMap<Headers, unknown>();
+  const whole = mount(room.routes, {
+    ...hallwaySteps(platform, async (headers) => identityOf(found.get(headers))),
+    guard,
+    log,
+  });
+  // Behind a function URL no authorizer has looked at the request: the token is checked here, by the same words.
+  const { service: workspaces } = workspacesRoom(platform);
   const streaming = mount(
     room.routes.filter(({ streams }) => streams),
-    hallway,
+    {
+      ...hallwaySteps(platform, async (headers) =>
+        identityOf({ lambda: await findingsOf(headers, workspaces) }),
+      ),
+      guard,
+      log,
+    },
   );
-  const { service: workspaces } = workspacesRoom(platform);
 
   return {
     async http(event: GatewayEvent) {
       const request = requestOf(event);
       if (!request) return resultOf(noPath());
-      who.set(request.headers, authorizerOf(event));
+      found.set(request.headers, authorizerOf(event));
       return resultOf(await whole.fetch(request));
     },
 
-    /** Behind a function URL no authorizer has looked at the request: the token is checked here, by the same words. */
     stream: streamed(async (event) => {
       const request = requestOf(event);
-      if (!request) return noPath();
-      who.set(request.headers, { lambda: await findingsOf(request.headers, workspaces) });
-      return streaming.fetch(request);
+      return request ? streaming.fetch(request) : noPath();
     }),
 
     follow: (event: SQSEvent, context: Context) => follow(room, platform, event, context),
     task: (input: Json, context: Context) => perform(room, platform, input, context),
+    /** CloudFormation's custom resources: what a stack declares. */
+    declare: declaring(room.declared ?? {}, platform.world),
   };
 }
 
@@ -57,28 +67,6 @@ export function minute(tick: (call: Call) => Promise<unknown>, { world }: Base, 
   return async (_event: unknown, context: Context): Promise<void> => {
     const deadline = world.now() + context.getRemainingTimeInMillis();
     await tick(systemCall(DEFAULT_WORKSPACE, name, context.awsRequestId, deadline));
-  };
-}
-
-/** The hallway of one room behind the gateway. What the gateway found lies beside the headers, where no one can forge it. */
-function hallwayOf({ table, world }: Base, who: WeakMap<Headers, unknown>): Hallway {
-  return {
-    world,
-    guard,
-    async authenticate(headers) {
-      const identity = identityOf(who.get(headers));
-      if (identity) checkTenant(headers, identity, 'default');
-      return identity;
-    },
-    allow,
-    repeated: (call, retry) => table.repeated({ ...call, retry }),
-    refused: (call, resource, problem) =>
-      table.commit(call, [], {
-        type: 'governance.request.denied',
-        subject: `callers/${call.caller.name}`,
-        data: { resource, why: problem.message },
-      }),
-    log,
   };
 }
 

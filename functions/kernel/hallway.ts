@@ -17,8 +17,10 @@ export interface Hallway {
   readonly world: World;
   /** Host and origin of the request; the address it was accepted under. Throws `denied`. */
   guard(request: Request): string;
-  /** Throws `unauthenticated`, or `denied` for a tenant that is not the caller's. Undefined: nobody in particular. */
+  /** Throws `unauthenticated`. Undefined: nobody in particular. */
   authenticate(headers: Headers): Promise<Identity | undefined>;
+  /** Throws `denied` where the headers name a workspace that is not the caller's: a refusal that the audit keeps. */
+  checkTenant(headers: Headers, identity: Identity): void;
   allow(call: Call, resource: string): boolean;
   /** What an earlier request with this key was answered, if any. Throws `invalid` when that was another request. */
   repeated(call: Call, retry: RetryKey): Promise<{ answer: unknown } | undefined>;
@@ -109,11 +111,12 @@ async function walk(
   const startedAt = hallway.world.now();
   const requestId = newUlid(hallway.world) as RequestId;
   let call: Call | undefined;
-  let resource = '';
+  // Until the request has been read nothing more is known of what it would have touched.
+  let resource = route.path;
   try {
     const origin = hallway.guard(request);
-    const identity =
-      (await hallway.authenticate(request.headers)) ?? (route.open ? ANYONE : undefined);
+    const known = await hallway.authenticate(request.headers);
+    const identity = known ?? (route.open ? ANYONE : undefined);
     if (!identity)
       throw new Problem(
         'unauthenticated',
@@ -121,6 +124,7 @@ async function walk(
       );
     const deadline = startedAt + route.limits.timeoutSeconds * 1000;
     call = { ...identity, action: route.action, requestId, deadline };
+    if (known) hallway.checkTenant(request.headers, known);
     const incoming = reader(request, trimmed(params, suffix), route, origin);
     // A raw body is left to `run`, and HEAD has none: both say all they say in the address, as GET does.
     const bodiless = route.rawBody || request.method === 'HEAD';
@@ -137,14 +141,17 @@ async function walk(
     return secured(route.protocol.encode(shown), requestId);
   } catch (error) {
     const problem = asProblem(error);
-    if (problem.code === 'denied' && call) await hallway.refused(call, resource, problem);
-    if (problem.code === 'internal')
+    const log = (why: unknown) =>
       hallway.log({
         level: 'error',
         requestId,
         route: `${route.method} ${route.path}`,
-        error: stackOf(problem.cause ?? error),
+        error: stackOf(why),
       });
+    // Whether or not it could be kept, it is refused.
+    if (problem.code === 'denied' && call)
+      await hallway.refused(call, resource, problem).catch(log);
+    if (problem.code === 'internal') log(problem.cause ?? error);
     const response = route.protocol.problem(problem);
     if (problem.retryAfterSeconds !== undefined)
       response.headers.set('Retry-After', String(problem.retryAfterSeconds));

@@ -1,4 +1,5 @@
 import type { Identity } from '../kernel/hallway.ts';
+import { DEFAULT_WORKSPACE } from '../kernel/ids.ts';
 import { Problem } from '../kernel/problem.ts';
 
 /** The token a request carries: a bearer, or basic with the token as password. Undefined without a credential. */
@@ -20,11 +21,20 @@ export function tokenOf(headers: Headers): string | undefined {
   );
 }
 
-/** A workspace named in a header must be the caller's own: identity wins, a mismatch is `denied`. */
-export function checkTenant(headers: Headers, identity: Identity, displayName: string): void {
+const DEFAULT_NAME = 'default';
+const MOST_SHOWN = 100;
+
+/**
+ * A workspace named in a header must be the caller's own, by its id or, of the one that has a name, by `default`:
+ * identity wins, a mismatch is `denied`.
+ */
+export function checkTenant(headers: Headers, { workspace }: Identity): void {
   const named = headers.get('x-mlflow-workspace');
-  if (named !== null && named !== displayName && named !== identity.workspace)
-    throw new Problem('denied', `The credential is not of workspace '${named}'.`, {
-      field: 'X-MLFLOW-WORKSPACE',
-    });
+  if (named === null || named === workspace) return;
+  if (named === DEFAULT_NAME && workspace === DEFAULT_WORKSPACE) return;
+  throw new Problem(
+    'denied',
+    `The credential is not of workspace '${named.slice(0, MOST_SHOWN)}'.`,
+    { field: 'X-MLFLOW-WORKSPACE' },
+  );
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { governanceRoom } from '../../functions/governance/index.ts';
-import { allow } from '../../functions/governance/policy.ts';
+import { hallwaySteps } from '../../functions/hallway.ts';
 import type { Role } from '../../functions/kernel/call.ts';
 import { mount } from '../../functions/kernel/hallway.ts';
 import type { DeadLetters } from '../../functions/platform/ports.ts';
@@ -26,7 +26,7 @@ beforeAll(async () => {
   await table.commit(call, [], { type: 'test.thing.made', subject: 'things/1', data: { n: 1 } });
   const follower = {
     name: 'tests-follower',
-    hears: ['*'],
+    hears: ['test.*'],
     async run(_: unknown, { subject }: { subject: string }) {
       if (down) throw new Error('the mill is down\n    at secret/place.ts:7');
       heard.push(subject);
@@ -54,13 +54,11 @@ function front(given: DeadLetters | undefined, workspace: string = call.workspac
     ...(given ? { letters: given } : {}),
   });
   return mount(room.routes, {
-    ...{ world, allow, guard: () => 'http://localhost', log: () => {} },
-    repeated: async () => undefined,
-    refused: async () => {},
-    async authenticate(headers) {
+    ...hallwaySteps({ table, world }, async (headers) => {
       const role = (headers.get('x-role') ?? 'admin') as Role;
       return testCall({ workspace, role });
-    },
+    }),
+    ...{ guard: () => 'http://localhost', log: () => {} },
   });
 }
 const ask = async (app: Hono, method: string, path: string, role = 'admin') => {

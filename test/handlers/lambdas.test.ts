@@ -274,6 +274,17 @@ test('the streaming front checks the token itself and serves only what streams',
   expect(await ask('/raw', { authorization })).toContain('Not Found');
 });
 
+test('a table that is throttled while the token is looked up is a worded answer, no failed function', async () => {
+  const throttled = {
+    ...table,
+    get: () => Promise.reject(new Problem('unavailable', 'The table is busy.')),
+  };
+  const { stream } = lambdas(room, { table: throttled, world });
+  const { out, chunks } = sink();
+  await stream(event('/follow', { headers: { authorization: `Bearer ${token}` } }), out);
+  expect(chunks.join('')).toContain('The table is busy.');
+});
+
 test('a stream whose source dies is cut, not ended', async () => {
   const { out } = sink();
   const headers = { authorization: `Bearer ${token}` };

@@ -14,6 +14,8 @@ const parts = {
   limits: { bodyBytes: 100, timeoutSeconds: 1 },
 };
 const steps: string[] = [];
+const logged: Record<string, unknown>[] = [];
+let unkept: Problem | undefined;
 const kept = new Map<string, { digest: string; answer: unknown }>();
 const hallway: Hallway = {
   world: testWorld(),
@@ -26,6 +28,9 @@ const hallway: Hallway = {
     const name = headers.get('x-name');
     return name ? { workspace: DEFAULT_WORKSPACE, caller: { name, role: 'write' } } : undefined;
   },
+  checkTenant: (headers) => {
+    if (headers.has('x-other')) throw new Problem('denied', 'not of that workspace');
+  },
   allow: (call) => {
     steps.push('allow');
     return call.caller.name !== 'eve';
@@ -36,8 +41,11 @@ const hallway: Hallway = {
       throw new Problem('invalid', 'used for another request');
     return record;
   },
-  refused: async () => void steps.push('refused'),
-  log: () => {},
+  refused: async (_call, resource) => {
+    if (unkept) throw unkept;
+    steps.push(`refused ${resource}`);
+  },
+  log: (line) => void logged.push(line),
 };
 
 const post = (name: string | undefined, body: string, headers: Record<string, string> = {}) => ({
@@ -128,10 +136,28 @@ describe('the six steps', () => {
   test('a refusal is kept for the audit, a missing credential is not', async () => {
     steps.length = 0;
     await app.request('/things', post('eve', '{"name":"a"}'));
-    expect(steps).toContain('refused');
+    expect(steps).toContain('refused things/a');
     steps.length = 0;
     await app.request('/things', post(undefined, '{"name":"a"}'));
-    expect(steps).not.toContain('refused');
+    expect(steps).toEqual(['guard', 'authenticate']);
+  });
+
+  test("a workspace that is not the caller's is refused before anything is read, and kept", async () => {
+    steps.length = 0;
+    const answer = await app.request('/things', post('ada', 'no json', { 'x-other': 'yes' }));
+    expect(answer.status).toBe(403);
+    expect(steps).toEqual(['guard', 'authenticate', 'refused /things']);
+  });
+
+  test('a refusal that cannot be kept is a refusal all the same, and logged', async () => {
+    logged.length = 0;
+    unkept = new Problem('unavailable', 'throttled');
+    const answer = await app.request('/things', post('eve', '{"name":"a"}'));
+    unkept = undefined;
+    expect(answer.status).toBe(403);
+    expect(logged).toMatchObject([
+      { level: 'error', route: 'POST /things', error: expect.stringContaining('throttled') },
+    ]);
   });
 
   test('the same Idempotency-Key gets the first answer, with another body it is invalid', async () => {

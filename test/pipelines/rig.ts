@@ -153,6 +153,7 @@ export async function pipelineRig(
     world,
     guard: () => url,
     authenticate: async () => ({ workspace: call.workspace, caller: call.caller }),
+    checkTenant: () => undefined,
     allow: () => true,
     repeated: (asked, retry) => table.repeated({ ...asked, retry }),
     refused: async () => undefined,

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Call } from '../../functions/kernel/call.ts';
 import type { Route } from '../../functions/kernel/route.ts';
+import { testCall } from '../world.ts';
 import { CANARY, type Entities, plant } from './entities.ts';
 import { byName, type Ground, OWNER, openGround, STRANGER } from './ground.ts';
 import { GOOD, type Good, requestOf } from './requests.ts';
@@ -105,6 +107,25 @@ describe("another workspace's things are not there (E06, E08, E09)", () => {
   });
 });
 
+interface Refused {
+  readonly call: Call;
+  /** The caller's. */
+  readonly name: string;
+}
+/** How many refusals of this caller the audit holds. */
+async function denials({ call, name }: Refused): Promise<number> {
+  let count = 0;
+  let after: string | undefined;
+  do {
+    const page = await ground.platform.table.entries(call, `callers/${name}`, after);
+    count += page.entries.filter(({ type }) => type === 'governance.request.denied').length;
+    after = page.next;
+  } while (after !== undefined);
+  return count;
+}
+/** What is held, but for the record of the refusal, its chain, and nothing else. */
+const besides = ({ name }: Refused) => ground.digest((key) => key.includes(`callers/${name}`));
+
 test.each(closed)('$name asks for a credential, and says so', async ({ name, route }) => {
   const before = ground.digest();
   const asked = requestOf(route, good(name));
@@ -120,7 +141,8 @@ test.each(closed)('$name asks for a credential, and says so', async ({ name, rou
 test.each(closed)(
   '$name: a tenant named in a header is not the one that is asked (E07)',
   async ({ name, route }) => {
-    const before = ground.digest();
+    const stranger = { call: testCall({ workspace: STRANGER }), name: 'ada-admin' };
+    const [before, denied] = [besides(stranger), await denials(stranger)];
     const asked = requestOf(route, good(name));
     const answered = await ground.ask({
       ...asked,
@@ -129,30 +151,20 @@ test.each(closed)(
     });
     expect(answered.status).toBe(403);
     expect(answered.text).not.toContain(CANARY);
-    expect(ground.digest()).toBe(before);
+    expect(besides(stranger)).toBe(before);
+    expect(await denials(stranger)).toBe(denied + 1);
   },
 );
 
 describe('a role that may only read (E11)', () => {
-  const denials = async () => {
-    let count = 0;
-    let after: string | undefined;
-    do {
-      const page = await ground.platform.table.entries(ground.call, 'callers/ada-read', after);
-      count += page.entries.filter(({ type }) => type === 'governance.request.denied').length;
-      after = page.next;
-    } while (after !== undefined);
-    return count;
-  };
-  /** But for the record of the refusal, its chain, and nothing else. */
-  const besides = () => ground.digest((key) => key.includes('callers/ada-read'));
+  const reader = { call: testCall({ workspace: OWNER }), name: 'ada-read' };
 
   test.each(changing)('$name is denied, and the refusal kept', async ({ name, route }) => {
-    const [before, denied] = [besides(), await denials()];
+    const [before, denied] = [besides(reader), await denials(reader)];
     const answered = await ground.ask({ ...requestOf(route, good(name)), role: 'read' });
     expect([answered.status, answered.text]).toEqual([403, expect.stringContaining('may not')]);
-    expect(besides()).toBe(before);
-    expect(await denials()).toBe(denied + 1);
+    expect(besides(reader)).toBe(before);
+    expect(await denials(reader)).toBe(denied + 1);
   });
 
   test('looks at everything and asks models', async () => {

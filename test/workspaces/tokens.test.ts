@@ -109,6 +109,23 @@ describe('with a token', () => {
   test("E07 a workspace in a header that is not the caller's is denied", async () => {
     const answer = await platformAsk({ 'x-mlflow-workspace': 'elsewhere' });
     expect(answer.status).toBe(403);
+    const { entries } = await platform.table.entries(testCall(), 'callers/admin');
+    expect(entries.at(-1)).toMatchObject({
+      type: 'governance.request.denied',
+      data: { resource: LIST, why: "The credential is not of workspace 'elsewhere'." },
+    });
+  });
+
+  test.each([
+    ['admin', 'default', 200],
+    ['admin', 'default0', 200],
+    ['admin', 'tenant02', 403],
+    ['other', 'tenant02', 200],
+    ['other', 'default', 403],
+    ['other', 'default0', 403],
+  ])("%s's token, and a header that names %s: %i", async (who, named, status) => {
+    const headers = { 'x-mlflow-workspace': named };
+    expect((await platformAsk(headers, tokens[who])).status).toBe(status);
   });
 
   test("E06 another workspace's token is as unknown as none", async () => {
@@ -179,10 +196,13 @@ describe("a step's token", () => {
   });
 });
 
-async function platformAsk(headers: Record<string, string>): Promise<Response> {
+async function platformAsk(
+  headers: Record<string, string>,
+  token = tokens['admin'],
+): Promise<Response> {
   const app = buildApp(platform, platform.steps);
   const hallway = { ...app.hallway(undefined), guard: () => 'http://localhost', log: () => {} };
   return mount(app.routes, hallway).request(LIST, {
-    headers: { authorization: bearer(tokens['admin']), ...headers },
+    headers: { authorization: bearer(token), ...headers },
   });
 }
