@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '../functions/kernel/problem.ts';
@@ -13,6 +13,7 @@ import type {
 import { type Copy, type CopyOptions, HungUp, startCopy } from './endpoint_copy.ts';
 import { LOOK_MS, type ScaleChange, type Scaling, scalingOf } from './endpoint_scaling.ts';
 import { writeRecord } from './job_folder.ts';
+import { removeTree } from './remove_tree.ts';
 
 export interface EndpointOptions extends Omit<CopyOptions, 'spec' | 'folder' | 'signal'> {
   readonly world: World;
@@ -142,8 +143,13 @@ export function openEndpoint(
     clearTimeout(restartTimer);
     restartTimer = setTimeout(
       () => {
-        if (closed || revision !== serving || revision.copies.length > 0) return;
-        start(revision).catch(() => restartLater(revision));
+        const { minimum } = revision.spec.scale;
+        if (closed || revision !== serving || revision.copies.length >= minimum) return;
+        // One after the other, until there are as many as there must be.
+        start(revision).then(
+          () => restartLater(revision),
+          () => restartLater(revision),
+        );
       },
       Math.max(0, notBefore - world.now()),
     );
@@ -308,7 +314,7 @@ export function openEndpoint(
     const folder = join(options.folder, 'starts');
     const live = new Set(await readdir(folder));
     const old = [...live].sort((a, b) => Number(a) - Number(b)).slice(0, -KEPT_STARTS * 2);
-    for (const name of old) await rm(join(folder, name), { recursive: true, force: true });
+    for (const name of old) await removeTree(join(folder, name));
   }
 
   function state(): EndpointState {

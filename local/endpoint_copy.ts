@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -11,6 +11,7 @@ import type {
 } from '../functions/platform/ports.ts';
 import { readRecord, tail } from './job_folder.ts';
 import { signalGroup } from './processes.ts';
+import { removeTree } from './remove_tree.ts';
 import { TETHER } from './wrapper.ts';
 
 /** What to run for a model: the command is told where to write `{"port": N}` once it listens on 127.0.0.1:N. */
@@ -72,7 +73,7 @@ export async function startCopy(options: CopyOptions): Promise<Copy> {
   const ended = new Promise<void>((resolve) => {
     child.once('exit', () => resolve());
     child.once('error', () => resolve());
-  }).then(() => rm(join(folder, 'scratch'), { recursive: true, force: true }));
+  }).then(async () => void (await removeTree(join(folder, 'scratch'))));
   const copy = running(child, ended, options);
   try {
     await copy.listening(ready);
@@ -163,8 +164,8 @@ function running(child: ChildProcess, ended: Promise<void>, options: CopyOptions
           status: answer.statusCode ?? 502,
           contentType: answer.headers['content-type'] ?? 'application/octet-stream',
           body: Readable.toWeb(answer) as ReadableStream<Uint8Array>,
-        };
           revision: options.spec.revision,
+        };
       } catch (error) {
         release();
         throw error;

@@ -13,6 +13,7 @@ import { readPid, readRecord, writeRecord } from './job_folder.ts';
 import { readLines } from './job_metrics.ts';
 import { limiter } from './limiter.ts';
 import { isAlive, passedOn, signalGroup } from './processes.ts';
+import { removeTree } from './remove_tree.ts';
 
 export interface LocalEndpointsOptions {
   readonly world: World;
@@ -86,7 +87,7 @@ export function localEndpoints(options: LocalEndpointsOptions): LocalEndpoints {
         const spec = await readRecord<EndpointSpec>(join(folder, 'spec.json'));
         const served = await readRecord<EndpointSpec>(join(folder, 'serving.json'));
         if (spec && !closed) begin(folder, spec, served);
-        else if (!spec) await rm(folder, { recursive: true, force: true });
+        else if (!spec) await removeTree(folder);
       }
   }
   const ready = recover();
@@ -148,7 +149,7 @@ export function localEndpoints(options: LocalEndpointsOptions): LocalEndpoints {
         // Without its spec the folder is no endpoint any more, whatever comes next.
         await rm(join(folder, 'spec.json'), { force: true });
         await endpoint.close();
-        await rm(folder, { recursive: true, force: true });
+        await removeTree(folder);
       });
     },
     async logs(call, name, after) {

@@ -19,7 +19,7 @@ import type { ProcessId } from './processes.ts';
  * A job's folder: everything known of a job, so that a server that was killed finds it again.
  *
  *   spec.json            what was asked, kept by `prepare` or `submit`; the first one wins
- *   submitted.json       {order, at}: it shall run
+ *   submitted.json       {at}: it shall run
  *   halt.json            {reason, at}: why it was signalled
  *   done.json            the Job as it ended; nothing changes after it
  *   nodes/<n>/pid exit log    the wrapper's (wrapper.ts)
@@ -87,7 +87,8 @@ export async function readText(path: string, limitBytes = 4 << 20): Promise<stri
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(limitBytes), 0, limitBytes, 0);
+      const size = Math.min(limitBytes, (await file.stat()).size);
+      const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(size), 0, size, 0);
       return buffer.toString('utf8', 0, bytesRead);
     } finally {
       await file.close();

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFile, mkdir, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { appendFile, mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -26,6 +27,7 @@ import { groupMemory } from './job_memory.ts';
 import { metricReader } from './job_metrics.ts';
 import { startTimeOf } from './process.ts';
 import { isAlive, signalGroup } from './processes.ts';
+import { removeTree } from './remove_tree.ts';
 import { WRAPPER } from './wrapper.ts';
 
 export interface RunOptions {
@@ -78,9 +80,9 @@ export function runJob(options: RunOptions): Running {
   const { folder, spec, world, closed } = options;
   const { promise: ended, resolve, reject } = Promise.withResolvers<Job>();
   ended.catch(() => {});
-  closed.addEventListener('abort', () =>
-    reject(new Problem('unavailable', 'The server is stopping.')),
-  );
+  const stopping = () => reject(new Problem('unavailable', 'The server is stopping.'));
+  closed.addEventListener('abort', stopping);
+  ended.finally(() => closed.removeEventListener('abort', stopping)).catch(() => {});
   const nodes = Array.from({ length: spec.nodes }, (_, node) => nodeFolder(folder, node));
   const children = new Map<number, ChildProcess>();
   const reader = metricReader(spec, join(nodeFolder(folder, 0), 'log'), () => world.now());
@@ -162,10 +164,7 @@ export function runJob(options: RunOptions): Running {
     const root = nodeFolder(folder, node);
     const child = children.get(node);
     if (child && child.exitCode === null && child.signalCode === null)
-      await Promise.race([
-        new Promise((done) => child.once('exit', done)),
-        new Promise((_, failed) => closed.addEventListener('abort', failed)),
-      ]);
+      await once(child, 'exit', { signal: closed });
     for (;;) {
       const pid = await readPid(root);
       const alive = pid !== undefined && isAlive(pid);
@@ -240,6 +239,22 @@ export function runJob(options: RunOptions): Running {
     );
   }
 
+  /** Whatever happens at the end of a job, it has ended, and who waits for it hears so. */
+  async function close(exits: (number | undefined)[], refusal?: string): Promise<void> {
+    try {
+      await finish(exits, refusal);
+    } catch (cause) {
+      if (closed.aborted) return reject(cause);
+      options.log({ level: 'error', message: 'job end', job: spec.name, cause });
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const failure = `What the job left could not be kept: ${why}`.slice(0, 1024);
+      job = { ...job, state: 'failed', failure, endedAt: world.now() };
+      await writeRecord(join(folder.path, 'done.json'), job).catch(lost);
+    }
+    resolve(job);
+    await sweep(folder, spec);
+  }
+
   /** Puts the outputs in place and writes the last word. May run again after a crash. */
   async function finish(exits: (number | undefined)[], refusal?: string): Promise<void> {
     finishing = true;
@@ -254,8 +269,6 @@ export function runJob(options: RunOptions): Running {
     last.metrics = reader.found;
     await writeRecord(join(folder.path, 'done.json'), last);
     job = last;
-    await sweep(folder, spec);
-    resolve(job);
   }
 
   async function verdict(
@@ -299,9 +312,9 @@ export function runJob(options: RunOptions): Running {
         if (closed.aborted) return reject(cause);
         options.log({ level: 'warn', message: 'job could not start', job: spec.name, cause });
         await signalAll('SIGKILL');
-        return finish([], cause instanceof Error ? cause.message : 'The job could not start.');
+        return close([], cause instanceof Error ? cause.message : 'The job could not start.');
       }
-      await finish(exits);
+      await close(exits);
     },
   };
 }
@@ -312,7 +325,7 @@ const megabytes = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
 export async function sweep(folder: JobFolder, spec: LocalSpec): Promise<void> {
   for (let node = 0; node < spec.nodes; node++)
     for (const part of ['scratch', 'ml', 'log.end'])
-      await rm(join(nodeFolder(folder, node), part), { recursive: true, force: true });
+      await removeTree(join(nodeFolder(folder, node), part));
 }
 
 export const readStarted = async (folder: JobFolder): Promise<number | undefined> =>

@@ -62,6 +62,16 @@ export interface LocalJobs extends Jobs {
   close(): Promise<void>;
 }
 
+/** A job that an earlier server had not seen the end of. */
+interface Unended {
+  readonly folder: JobFolder;
+  readonly spec: LocalSpec;
+  readonly halt: Halt | undefined;
+  /** Its place in the queue: 0 for one that runs. */
+  readonly at: number;
+  readonly startedAt: number | undefined;
+}
+
 /**
  * Jobs as child processes. A job is a folder (job_folder.ts) and outlives the server: each node runs under a wrapper
  * (wrapper.ts) that leaves its pid, log and exit code there. A name is submitted by one file, `submitted.json`, beside
@@ -179,32 +189,42 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
     }
   }
 
+  /** The job whose mark this is, unless it has ended. */
+  async function leftAt(name: string): Promise<Unended | undefined> {
+    const dot = name.indexOf('.');
+    // Half a mark: nobody was told that the job is submitted.
+    if (name.endsWith('.tmp')) await rm(join(dir, 'active', name), { force: true });
+    if (name.endsWith('.tmp') || dot < 0) return undefined;
+    const [workspace, job] = [name.slice(0, dot), name.slice(dot + 1)];
+    const folder = { path: join(dir, workspace, job), workspace, name: job };
+    const [spec, submitted, done] = await Promise.all([
+      readSpec(folder),
+      readSubmitted(folder),
+      readDone(folder),
+    ]);
+    if (!spec || !submitted || done) {
+      if (spec && done) await sweep(folder, spec);
+      await rm(mark(folder), { force: true });
+      return undefined;
+    }
+    const began = await exists(join(nodeFolder(folder, 0), 'pid'));
+    const startedAt = began ? await readStarted(folder) : undefined;
+    const at = startedAt === undefined ? submitted.at : 0;
+    return { folder, spec, halt: await readHalt(folder), at, startedAt };
+  }
+
   /** What an earlier server left: live jobs first, so that they have their cores before new ones start. */
   async function recover(): Promise<void> {
     const marks = await readdir(join(dir, 'active')).catch(() => []);
-    const found = [];
-    for (const name of marks) {
-      const dot = name.indexOf('.');
-      // Half a mark: nobody was told that the job is submitted.
-      if (name.endsWith('.tmp')) await rm(join(dir, 'active', name), { force: true });
-      if (name.endsWith('.tmp') || dot < 0) continue;
-      const [workspace, job] = [name.slice(0, dot), name.slice(dot + 1)];
-      const folder = { path: join(dir, workspace, job), workspace, name: job };
-      const [spec, submitted, done] = await Promise.all([
-        readSpec(folder),
-        readSubmitted(folder),
-        readDone(folder),
-      ]);
-      if (!spec || !submitted || done) {
-        if (spec && done) await sweep(folder, spec);
-        await rm(mark(folder), { force: true });
-      } else {
-        const began = await exists(join(nodeFolder(folder, 0), 'pid'));
-        const startedAt = began ? await readStarted(folder) : undefined;
-        const at = startedAt === undefined ? submitted.at : 0;
-        found.push({ folder, spec, halt: await readHalt(folder), at, startedAt });
+    const found: Unended[] = [];
+    for (const name of marks)
+      try {
+        const left = await leftAt(name);
+        if (left) found.push(left);
+      } catch (cause) {
+        // One folder that cannot be read keeps no server from starting.
+        options.log({ level: 'error', message: 'job not recovered', job: name, cause });
       }
-    }
     found.sort((a, b) => a.at - b.at);
     for (const { folder, spec, halt, startedAt } of found)
       if (!active.has(folder.path)) take(folder, spec, { halt, startedAt });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '../functions/kernel/problem.ts';
@@ -27,6 +27,8 @@ export const venvsFolder = (data: string, env: NodeJS.ProcessEnv): string =>
 
 const OLDEST = [3, 10] as const;
 const BUILD_TIMEOUT_MS = 900_000;
+/** A build that installs by uv and then by pip takes so long at most. */
+const LONGEST_WAIT_MS = 2 * BUILD_TIMEOUT_MS;
 const NAMES = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python'];
 
 /**
@@ -110,23 +112,19 @@ async function findPython(env: NodeJS.ProcessEnv): Promise<Python> {
 
 async function buildLocked(folder: string, python: Python, options: VenvsOptions): Promise<void> {
   const lock = `${folder}.lock`;
+  const began = performance.now();
   let told = false;
   for (;;) {
     if (existsSync(join(folder, 'bin/python3'))) return;
-    const own: ProcessId = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
-    try {
-      const file = await open(lock, 'wx');
-      await file.writeFile(JSON.stringify(own));
-      await file.close();
-      break;
-    } catch {
-      const holder = await holderOf(lock);
-      if (holder && !isAlive(holder)) await rm(lock, { force: true });
-      else {
-        if (!told) options.progress('Waiting for another server to make the Python environment.');
-        told = true;
-        await delay(250);
-      }
+    if (await taken(lock)) break;
+    const holder = await holderOf(lock);
+    if (holder && !isAlive(holder)) await rm(lock, { force: true });
+    else {
+      if (!told) options.progress('Waiting for another server to make the Python environment.');
+      told = true;
+      if (performance.now() - began > LONGEST_WAIT_MS)
+        throw new Problem('unavailable', `Another server holds ${lock}; remove it if none runs.`);
+      await delay(250);
     }
   }
   try {
@@ -136,10 +134,33 @@ async function buildLocked(folder: string, python: Python, options: VenvsOptions
   }
 }
 
-const holderOf = (lock: string): Promise<ProcessId | undefined> =>
-  readFile(lock, 'utf8')
-    .then((text) => JSON.parse(text) as ProcessId)
-    .catch(() => undefined);
+/** Puts the lock there whole, with our name in it. False if there is one; what else keeps us from it is thrown. */
+async function taken(lock: string): Promise<boolean> {
+  const own: ProcessId = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
+  const draft = `${lock}.${process.pid}`;
+  await writeFile(draft, JSON.stringify(own));
+  try {
+    await link(draft, lock);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+/** Undefined if there is no lock; a lock that says nothing is held by nobody. */
+async function holderOf(lock: string): Promise<ProcessId | undefined> {
+  const text = await readFile(lock, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as ProcessId;
+  } catch {
+    return NOBODY;
+  }
+}
+const NOBODY: ProcessId = { pid: 0, startTime: '' };
 
 async function build(folder: string, python: Python, options: VenvsOptions): Promise<void> {
   const began = performance.now();

@@ -233,6 +233,20 @@ export function endpointsContract(
       },
     );
 
+    test.skipIf(skips.scale !== undefined)(
+      'the minimum is there again after a copy has died',
+      async () => {
+        await put('v1');
+        const scale = { minimum: 2, maximum: 3, concurrency: 5, idleSeconds: 300 };
+        await world.endpoints.deploy(world.call, spec('v1', { scale }));
+        await reach('two copies', ({ copies }) => copies === 2);
+        for (let i = 0; i < 2; i++) await ask('crash').catch(() => {});
+        await reach('a copy to be lost or replaced', ({ copies }) => copies <= 2);
+        await until('two more starts', async () => ((await starts('v1')) >= 4 ? true : undefined));
+        await reach('two copies again', ({ copies }) => copies === 2);
+      },
+    );
+
     test.skipIf(skips.scale !== undefined)('a full copy is joined by another', async () => {
       await put('v1');
       const scale = { minimum: 1, maximum: 2, concurrency: 1, idleSeconds: 300 };
