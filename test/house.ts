@@ -22,13 +22,15 @@ import { type TestWorld, testCall, testWorld } from './world.ts';
 
 export const call = testCall();
 
-/** The ports that rooms are built on. A test that needs jobs or endpoints puts its own in. */
+/** The ports that rooms are built on. Jobs and endpoints are there where the test puts in its own. */
 export interface Ground extends Platform {
   readonly world: TestWorld;
   readonly blobs: LocalBlobs;
   readonly machines: LocalMachines;
 }
 export interface HouseOptions {
+  /** Ports put in the place of the house's own. */
+  readonly ports?: (own: Ground) => Partial<Ground>;
   /** What machines may invoke beside the tasks of the rooms. */
   readonly tasks?: Readonly<Record<string, Task>>;
   /** What runs a machine's job state. */
@@ -155,10 +157,11 @@ export function openHouse<Rooms extends Readonly<Record<string, Room>>>(
   const timers = handTimers(world);
   const machines = localMachines({ table, world, timers, written: WRITTEN, log });
   const none = {} as never;
-  const ground: Ground = {
+  const own: Ground = {
     ...{ world, table, blobs, machines, secret, url: URL_OF_HOUSE, artifacts: 'proxy' },
     ...{ jobs: none, endpoints: none },
   };
+  const ground: Ground = { ...own, ...options.ports?.(own) };
   const rooms = build(ground);
   const all = Object.values(rooms);
 

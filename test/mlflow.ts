@@ -31,10 +31,10 @@ function open<Rooms extends ReturnType<typeof groundRooms>>(
   const { artifacts = 'proxy', bucket, largestAnswerBytes } = options;
   const limit = largestAnswerBytes === undefined ? {} : { largestAnswerBytes };
   const places = bucket === undefined ? {} : locations(bucket);
-  const home = openHouse(
-    (ground) => build({ ...ground, artifacts, blobs: { ...ground.blobs, ...places, ...limit } }),
-    options,
-  );
+  const home = openHouse(build, {
+    ports: ({ blobs }) => ({ artifacts, blobs: { ...blobs, ...places, ...limit } }),
+    ...options,
+  });
   const send = (method: string, path: string, body: unknown, who?: string) =>
     home.ask(method, `${BASE}/${path}`, body, who === undefined ? {} : { who });
   return {

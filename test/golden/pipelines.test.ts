@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { compile } from '../../functions/pipelines/compiler/compile.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
 import { RESOURCES } from '../../statemachines/resources.ts';
-import { type Left, type PipelineRig, pipelineRig } from '../pipelines/rig.ts';
+import { type Left, pipelineRig } from '../pipelines/rig.ts';
 
 const validate = createRequire(import.meta.url)('asl-validator') as (
   definition: unknown,
@@ -31,12 +31,6 @@ const documents = readdirSync(import.meta.dirname)
 const refused: Record<string, string> = {
   condition: "task 'condition-1': a condition (dsl.If, dsl.Condition) is not supported yet.",
 };
-
-let rig: PipelineRig | undefined;
-afterEach(async () => {
-  await rig?.close();
-  rig = undefined;
-});
 
 test('every compiled pipeline of this folder is either run or refused', () => {
   expect([...Object.keys(recorded), ...Object.keys(refused)].sort()).toEqual(documents.sort());
@@ -67,7 +61,7 @@ describe.each(Object.keys(recorded))('%s', (name) => {
 
   test('runs: each task once, after its inputs, with the values of the record', async () => {
     const { parameters, steps, inputs, outputs } = recorded[name] as Recorded;
-    rig = await pipelineRig((step) => steps[step.name] ?? { fail: `no record of ${step.name}` });
+    const rig = pipelineRig((step) => steps[step.name] ?? { fail: `no record of ${step.name}` });
     const run = await rig.run(pipeline, parameters);
     expect(run.error).toBeUndefined();
     expect(run.state).toBe('SUCCEEDED');

@@ -10,10 +10,9 @@ const diamond = readDocument(
 ).pipeline as Answer;
 
 let rig: PipelineRig;
-beforeAll(async () => {
-  rig = await pipelineRig(undefined, { runsImage });
+beforeAll(() => {
+  rig = pipelineRig(undefined, { runsImage, ends: afterAll });
 });
-afterAll(() => rig.close());
 
 const REFUSED =
   "needs a container engine, and this machine's server runs none: use an image of python, UBI python, alpine, busybox or bash, or run it in an account.";
@@ -32,8 +31,8 @@ test.each<[string, string[], string | undefined]>([
   const spec = structuredClone(diamond);
   const [label] = Object.keys(spec.deploymentSpec.executors);
   Object.assign(spec.deploymentSpec.executors[label ?? ''].container, { image, command });
-  const before = (await rig.json('GET', '/apis/v2beta1/runs')).body.total_size;
-  const made = await rig.json('POST', '/apis/v2beta1/runs', {
+  const before = (await rig.ask('GET', '/apis/v2beta1/runs')).body.total_size;
+  const made = await rig.ask('POST', '/apis/v2beta1/runs', {
     display_name: 'x',
     pipeline_spec: spec,
     runtime_config: { parameters: { n: 1 } },
@@ -42,6 +41,6 @@ test.each<[string, string[], string | undefined]>([
   expect(made).toMatchObject(
     why === undefined ? { status: 200 } : { status: 400, body: { message } },
   );
-  const after = (await rig.json('GET', '/apis/v2beta1/runs')).body.total_size ?? 0;
+  const after = (await rig.ask('GET', '/apis/v2beta1/runs')).body.total_size ?? 0;
   expect(after - (before ?? 0)).toBe(why === undefined ? 1 : 0);
 });

@@ -1,13 +1,9 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { buildApp } from '../../functions/app.ts';
-import type { Json } from '../../functions/kernel/json.ts';
 import { readDocument } from '../../functions/pipelines/document.ts';
-import type { Job, JobSpec, Jobs } from '../../functions/platform/ports.ts';
 import type { RegistryService } from '../../functions/registry/index.ts';
-import { MachineError } from '../../local/asl/errors.ts';
 import { call } from '../house.ts';
+import { type Left, replay } from '../pipelines/rig.ts';
 import { answer } from '../serving/endpoints.ts';
 import { openServing, type ServingHouse } from '../serving/house.ts';
 
@@ -41,52 +37,12 @@ deploymentSpec:
     exec-train: { container: { image: 'python:3.11', command: [train], args: ['{{$.inputs.parameters["path"]}}'] } }
 `;
 
-type Left = { parameters: Record<string, Json> } | { fail: string };
 let home: ServingHouse;
 /** `run`: the step's MLflow run, as its environment names it. */
 let train: (path: string, run: string) => Promise<Left>;
 let ran: string[];
 /** The registry of another process over the same table. */
 let rival: RegistryService;
-
-/** A Jobs port whose steps do what `train` says. Source of the file's shape: runtimes/launcher/README.md. */
-function replayed() {
-  const specs = new Map<string, JobSpec>();
-  const done = new Map<string, Job>();
-  const jobs: Jobs = {
-    submit: () => Promise.reject(new Error('machines start jobs')),
-    async prepare(_call, spec) {
-      if (!specs.has(spec.name)) specs.set(spec.name, spec);
-      return { TrainingJobName: spec.name };
-    },
-    describe: async (_call, name) => done.get(name),
-    stop: async () => undefined,
-    logs: async (_call, _name, after) => ({ lines: [], next: after ?? '' }),
-  };
-  async function run(name: string): Promise<Json> {
-    const spec = specs.get(name);
-    const file = JSON.parse(await readFile(spec?.command[1] ?? '', 'utf8'));
-    const { path } = file.executorInput.inputs.parameterValues;
-    ran.push(path);
-    const left = await train(path, spec?.env['MLFLOW_RUN_ID'] ?? '');
-    const failed = 'fail' in left;
-    const result = {
-      format: 1,
-      state: failed ? 'failed' : 'succeeded',
-      exitCode: failed ? 1 : 0,
-      error: failed ? left.fail : '',
-      parameterValues: failed ? {} : left.parameters,
-      artifacts: {},
-    };
-    await mkdir(dirname(file.result), { recursive: true });
-    await writeFile(file.result, JSON.stringify(result));
-    const state = failed ? 'failed' : 'succeeded';
-    done.set(name, { name, state, metrics: [], endedAt: home.world.now() });
-    if (failed) throw new MachineError('Job.Failed', left.fail);
-    return { name };
-  }
-  return { jobs, run: (args: Json) => run((args as { TrainingJobName: string }).TrainingJobName) };
-}
 
 const ask = async (method: string, path: string, body?: unknown) => {
   const answered = await home.ask(method, path, body);
@@ -98,10 +54,14 @@ const mlflow = (path: string, body: unknown) => ask('POST', `/api/2.0/mlflow/${p
 
 beforeEach(async () => {
   ran = [];
-  const replay = replayed();
+  const { jobs, job } = replay(({ file, spec }) => {
+    const path = String(file.executorInput.inputs.parameterValues?.['path']);
+    ran.push(path);
+    return train(path, spec.env['MLFLOW_RUN_ID'] ?? '');
+  });
   home = openServing(
     (ground) => {
-      const platform = { ...ground, jobs: replay.jobs };
+      const platform = { ...ground, jobs };
       const app = buildApp(platform, { runsImage: () => ({ ok: true }) });
       const { pipelines } = app.rooms;
       rival = buildApp(platform, { runsImage: () => ({ ok: true }) }).rooms.registry.service;
@@ -113,7 +73,7 @@ beforeEach(async () => {
         );
       return app.rooms;
     },
-    { job: async (_call, args) => replay.run(args) },
+    { job },
   );
   home.servers.set('*', () => answer({ predictions: [1] }));
   await upload();

@@ -30,7 +30,7 @@ test('a quota that is used up for a while is none of the tries of a retry policy
     started.push(spec.name);
     return { fail: `try ${started.length}` };
   };
-  const rig = await pipelineRig(steps);
+  const rig = pipelineRig(steps);
   const run = await rig.run(settings);
   expect(run.error.message).toBe('collect: try 4');
   expect(new Set(started).size).toBe(4);
@@ -38,7 +38,7 @@ test('a quota that is used up for a while is none of the tries of a retry policy
 });
 
 test('a quota that stays used up fails the step with its name', async () => {
-  const rig = await pipelineRig(({ name }) => {
+  const rig = pipelineRig(({ name }) => {
     if (name === 'collect') throw quota(0);
     return {};
   });

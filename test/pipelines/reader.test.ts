@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { type ReadDocument, readDocument } from '../../functions/pipelines/document.ts';
 import { backgroundReader } from '../../local/documents.ts';
-import { type PipelineRig, pipelineRig } from './rig.ts';
+import { pipelineRig } from './rig.ts';
 
 const diamond = readFileSync(join(import.meta.dirname, '../golden/diamond.yaml'), 'utf8');
 /** Two fields to a line, as no text of a step has them: what a reader has most work with. */
@@ -13,9 +13,6 @@ const large = (bytes: number) => {
   const lines = Array.from({ length: Math.ceil(bytes / 210) }, (_, at) => line(at));
   return `${diamond}\n---\nplatforms:\n  kubernetes: {}\nunused:\n${lines.join('')}`;
 };
-
-let rig: PipelineRig | undefined;
-afterEach(() => rig?.close());
 
 test('an upload of 4 MB held up everybody else until it was read', async () => {
   let reading = false;
@@ -28,18 +25,18 @@ test('an upload of 4 MB held up everybody else until it was read', async () => {
       reading = false;
     }
   };
-  rig = await pipelineRig(undefined, { readDocument: watched });
+  const rig = pipelineRig(undefined, { readDocument: watched });
   const form = new FormData();
   form.set('uploadfile', new Blob([large(4 * 2 ** 20)]), 'large.yaml');
   let done = false;
   const upload = Promise.resolve(
-    rig.app.request('/apis/v2beta1/pipelines/upload', { method: 'POST', body: form }),
+    rig.request('/apis/v2beta1/pipelines/upload', { method: 'POST', body: form }),
   ).finally(() => {
     done = true;
   });
   let answered = 0;
   while (!done) {
-    const answer = await rig.app.request('/apis/v2beta1/pipelines');
+    const answer = await rig.request('/apis/v2beta1/pipelines');
     if (answer.status === 200 && reading) answered += 1;
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Json } from '../../functions/kernel/json.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { compile } from '../../functions/pipelines/compiler/compile.ts';
@@ -10,7 +10,8 @@ import { pipelinesRoom } from '../../functions/pipelines/index.ts';
 import type { RunId } from '../../functions/pipelines/model.ts';
 import type { RunId as TrackingRunId } from '../../functions/tracking/model.ts';
 import { workspacesRoom } from '../../functions/workspaces/index.ts';
-import { type Answer, call, type PipelineRig, pipelineRig, type Steps } from './rig.ts';
+import { call } from '../house.ts';
+import { type Answer, type PipelineRig, pipelineRig, type Steps } from './rig.ts';
 
 const golden = (name: string) =>
   readDocument(readFileSync(join(import.meta.dirname, `../golden/${name}.yaml`), 'utf8')).pipeline;
@@ -34,7 +35,6 @@ const failing =
     step.name === task && step.tries < times ? { fail: `${task} broke` } : works(step);
 
 let rig: PipelineRig;
-afterEach(() => rig.close());
 const task = (run: Answer, id: string): Answer =>
   run.run_details.task_details.find((each: Answer) => each.task_id === id);
 const states = (run: Answer) =>
@@ -49,7 +49,7 @@ const runs = '/apis/v2beta1/runs';
 
 describe('a run', () => {
   test('hands values and artifacts from step to step, and shows them', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const run = await rig.run(twoStep, { rows: 10 });
     expect(run).toMatchObject({
       state: 'SUCCEEDED',
@@ -73,7 +73,7 @@ describe('a run', () => {
       image: 'python:3.11',
       resources: { runner: 'lambda' },
       deadlineSeconds: 900,
-      env: { MLFLOW_TRACKING_URI: 'http://127.0.0.1:5000' },
+      env: { MLFLOW_TRACKING_URI: 'http://localhost' },
     });
     expect(task(run, 'report')).toMatchObject({
       parameters: { summary: '10 rows', mean: 4.5 },
@@ -82,12 +82,12 @@ describe('a run', () => {
   });
 
   test('is an MLflow run of the same name, and each executed step a nested one with its metrics', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const run = await rig.run(twoStep, {}, 'tuesday');
-    const parent = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    const parent = await rig.runs.getRun(call, run.mlflow_run_id as TrackingRunId);
     expect(parent).toMatchObject({ name: 'tuesday', status: 'FINISHED', userId: 'ada' });
     const nested = task(run, 'train').mlflow_run_id;
-    const step = await rig.tracking.getRun(call, nested as TrackingRunId);
+    const step = await rig.runs.getRun(call, nested as TrackingRunId);
     expect(step).toMatchObject({ name: 'train', status: 'FINISHED' });
     expect(step.metrics.map(({ key, value }) => [key, value])).toEqual([['mean', 4.5]]);
     expect(Object.fromEntries(step.tags)).toMatchObject({
@@ -102,7 +102,7 @@ describe('a run', () => {
 
   test('large values travel by reference and arrive whole', async () => {
     const long = 'é'.repeat(150_000);
-    rig = await pipelineRig((step) =>
+    rig = pipelineRig((step) =>
       step.name === 'prepare' ? { ...works(step), parameters: { Output: long } } : works(step),
     );
     const run = await rig.run(twoStep);
@@ -118,7 +118,7 @@ describe('a run', () => {
   });
 
   test('what a constant mentions is filled in once, and inserted text is not read again', async () => {
-    rig = await pipelineRig(({ name }) =>
+    rig = pipelineRig(({ name }) =>
       name === 'collect' ? { parameters: { Output: ['{{$}}'] } } : {},
     );
     const run = await rig.run(golden('settings'));
@@ -132,7 +132,7 @@ describe('a run', () => {
 
 describe('the cache', () => {
   test('a second run executes nothing and says from which run each step came', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const first = await rig.run(twoStep);
     const second = await rig.run(twoStep);
     expect(rig.ran).toHaveLength(3);
@@ -150,7 +150,7 @@ describe('the cache', () => {
   test.each([['another parameter', { rows: 11 }, "input 'rows' differs from run"]])(
     '%s is a miss that says so',
     async (_what, parameters, reason) => {
-      rig = await pipelineRig(works);
+      rig = pipelineRig(works);
       await rig.run(twoStep);
       const second = await rig.run(twoStep, parameters);
       expect(task(second, 'prepare').cache.reason).toContain(reason);
@@ -161,14 +161,14 @@ describe('the cache', () => {
   );
 
   test('a parameter that one step does not see leaves that step cached', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     await rig.run(twoStep);
     const second = await rig.run(twoStep, { rate: 0.9 });
     expect(states(second)).toMatchObject({ prepare: 'SKIPPED', train: 'SUCCEEDED' });
   });
 
   test('outputs that are gone are made again', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const first = await rig.run(twoStep);
     await rm(task(first, 'prepare').output_artifacts.data.uri);
     const second = await rig.run(twoStep);
@@ -179,7 +179,7 @@ describe('the cache', () => {
   });
 
   test('a failed step is never taken from it', async () => {
-    rig = await pipelineRig(failing('train', 1));
+    rig = pipelineRig(failing('train', 1));
     expect((await rig.run(twoStep)).state).toBe('FAILED');
     const second = await rig.run(twoStep);
     expect(states(second)).toEqual({ prepare: 'SKIPPED', train: 'SUCCEEDED', report: 'SUCCEEDED' });
@@ -188,7 +188,7 @@ describe('the cache', () => {
 
 describe('a failure', () => {
   test('ends the run FAILED with the step and its words, and what does not depend on it goes on', async () => {
-    rig = await pipelineRig((step) =>
+    rig = pipelineRig((step) =>
       step.name === 'double' ? { fail: 'no doubling today' } : { parameters: { Output: 1 } },
     );
     const run = await rig.run(golden('diamond'), { n: 1 });
@@ -206,12 +206,12 @@ describe('a failure', () => {
     expect(task(run, 'add').state_history[0].error.message).toBe(
       "skipped: task 'double-2' was skipped",
     );
-    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    const mlflow = await rig.runs.getRun(call, run.mlflow_run_id as TrackingRunId);
     expect(mlflow.status).toBe('FAILED');
   });
 
   test("of an output of another type is the step's failure, named", async () => {
-    rig = await pipelineRig((step) =>
+    rig = pipelineRig((step) =>
       step.name === 'train' ? { ...works(step), parameters: { Output: 'much' } } : works(step),
     );
     const run = await rig.run(twoStep);
@@ -221,13 +221,13 @@ describe('a failure', () => {
   });
 
   test('a retry runs what failed and what was skipped, and nothing else', async () => {
-    rig = await pipelineRig(failing('train', 1));
+    rig = pipelineRig(failing('train', 1));
     const failed = await rig.run(twoStep);
     expect(states(failed)).toEqual({ prepare: 'SUCCEEDED', train: 'FAILED', report: 'SKIPPED' });
-    const asked = await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
-    expect(asked).toEqual({ status: 200, body: {} });
+    const asked = await rig.ask('POST', `${runs}/${failed.run_id}:retry`, {});
+    expect(asked).toMatchObject({ status: 200, text: '{}' });
     const run = await rig.until(async () => {
-      const { body } = await rig.json('GET', `${runs}/${failed.run_id}`);
+      const { body } = await rig.ask('GET', `${runs}/${failed.run_id}`);
       return body.state === 'SUCCEEDED' && body;
     });
     expect(rig.ran.map(({ name }) => name)).toEqual(['prepare', 'train', 'train', 'report']);
@@ -243,15 +243,15 @@ describe('a failure', () => {
       attempt: 1,
       executor_detail: { failed_main_jobs: [expect.any(String)] },
     });
-    expect((await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId)).status).toBe(
+    expect((await rig.runs.getRun(call, run.mlflow_run_id as TrackingRunId)).status).toBe(
       'FINISHED',
     );
-    const again = await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
+    const again = await rig.ask('POST', `${runs}/${failed.run_id}:retry`, {});
     expect(again).toMatchObject({ status: 400, body: { code: 9 } });
   });
 
   test('a retry policy tries another job each time, in another folder, and no more often than it says', async () => {
-    rig = await pipelineRig((step) =>
+    rig = pipelineRig((step) =>
       step.name === 'collect' && step.tries < 2
         ? { fail: 'not yet' }
         : { parameters: { Output: [] } },
@@ -269,9 +269,7 @@ describe('a failure', () => {
   });
 
   test('a retry policy that is used up fails the step with its last words', async () => {
-    rig = await pipelineRig((step) =>
-      step.name === 'collect' ? { fail: `try ${step.tries}` } : {},
-    );
+    rig = pipelineRig((step) => (step.name === 'collect' ? { fail: `try ${step.tries}` } : {}));
     const run = await rig.run(golden('settings'));
     expect(rig.ran).toHaveLength(4);
     expect(run.error.message).toBe('collect: try 3');
@@ -280,11 +278,11 @@ describe('a failure', () => {
 
 describe('terminate', () => {
   test('stops machine and job, and ends CANCELED', async () => {
-    rig = await pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
-    const made = await rig.json('POST', runs, { display_name: 'long', pipeline_spec: twoStep });
+    rig = pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
+    const made = await rig.ask('POST', runs, { display_name: 'long', pipeline_spec: twoStep });
     const id = made.body.run_id;
     await rig.until(async () => rig.ran.some(({ name }) => name === 'train'));
-    expect((await rig.json('POST', `${runs}/${id}:terminate`, {})).status).toBe(200);
+    expect((await rig.ask('POST', `${runs}/${id}:terminate`, {})).status).toBe(200);
     const run = await rig.ended(id);
     expect(run.state).toBe('CANCELED');
     expect(run.state_history.map(({ state }: Answer) => state)).toEqual([
@@ -294,14 +292,14 @@ describe('terminate', () => {
       'CANCELED',
     ]);
     expect(states(run)).toEqual({ prepare: 'SUCCEEDED', train: 'CANCELED' });
-    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    const mlflow = await rig.runs.getRun(call, run.mlflow_run_id as TrackingRunId);
     expect(mlflow.status).toBe('KILLED');
-    const again = await rig.json('POST', `${runs}/${id}:terminate`, {});
+    const again = await rig.ask('POST', `${runs}/${id}:terminate`, {});
     expect(again).toMatchObject({ status: 400, body: { code: 9 } });
   });
 
   test('of a run whose machine never began still ends it', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const run = await rig.service.createRun(call, {
       name: 'held',
       source: { pipeline: twoStep },
@@ -315,46 +313,46 @@ describe('terminate', () => {
 });
 
 test('the machine of a run is told in full, or from an event on', async () => {
-  rig = await pipelineRig(works);
+  rig = pipelineRig(works);
   const { run_id } = await rig.run(twoStep);
-  const whole = (await rig.json('GET', `/api/runs/${run_id}/machine`)).body;
+  const whole = (await rig.ask('GET', `/api/runs/${run_id}/machine`)).body;
   expect(whole).toMatchObject({ state: 'SUCCEEDED', more: false });
   expect(whole.history.length).toBeGreaterThan(9);
   for (const state of whole.history)
     expect(Object.keys(state).sort()).toEqual(['enteredAt', 'exitedAt', 'name', 'status']);
-  const rest = (await rig.json('GET', `/api/runs/${run_id}/machine?after=${whole.next}`)).body;
+  const rest = (await rig.ask('GET', `/api/runs/${run_id}/machine?after=${whole.next}`)).body;
   expect(rest).toMatchObject({ history: [], next: whole.next, more: false });
-  const late = (await rig.json('GET', `/api/runs/${run_id}/machine?after=${whole.next - 4}`)).body;
+  const late = (await rig.ask('GET', `/api/runs/${run_id}/machine?after=${whole.next - 4}`)).body;
   expect(late.history.length).toBeGreaterThan(0);
   expect(late.history.length).toBeLessThan(4);
-  expect((await rig.json('GET', `/api/runs/${run_id}/machine?after=x`)).status).toBe(400);
+  expect((await rig.ask('GET', `/api/runs/${run_id}/machine?after=x`)).status).toBe(400);
 });
 
 describe('pipeline_root', () => {
   const at = (prefix: string) =>
-    rig.json('POST', runs, {
+    rig.ask('POST', runs, {
       display_name: 'x',
       pipeline_spec: twoStep,
-      runtime_config: { parameters: {}, pipeline_root: rig.platform.blobs.locate(call, prefix) },
+      runtime_config: { parameters: {}, pipeline_root: rig.blobs.locate(call, prefix) },
     });
 
   test('below pipelines/ is where artifacts go', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const made = await at('pipelines/mine');
     const run = await rig.ended(made.body.run_id);
-    const root = rig.platform.blobs.locate(call, 'pipelines/mine');
+    const root = rig.blobs.locate(call, 'pipelines/mine');
     expect(task(run, 'prepare').output_artifacts.data.uri.startsWith(`${root}/`)).toBe(true);
   });
 
   test.each(['kfp', 'kfp/steps/x', 'artifacts/0', 'pipelines', 'pipelinesx/a', 'jobs'])(
     'among what the workspace keeps for itself is refused: %s',
     async (prefix) => {
-      rig = await pipelineRig(works);
+      rig = pipelineRig(works);
       expect(await at(prefix)).toMatchObject({
         status: 400,
         body: { code: 3, message: expect.stringContaining('pipeline_root must lie below ') },
       });
-      expect((await rig.json('GET', runs)).body.runs ?? []).toEqual([]);
+      expect((await rig.ask('GET', runs)).body.runs ?? []).toEqual([]);
     },
   );
 });
@@ -363,14 +361,14 @@ describe("a step's token", () => {
   const tokenOf = (name: string) =>
     rig.ran.find((one) => one.name === name)?.spec.env['MLFLOW_TRACKING_TOKEN'] ?? '';
   const holds = (token: string) =>
-    workspacesRoom(rig.platform)
+    workspacesRoom(rig)
       .service.whoHolds(token)
       .then(({ caller }) => caller.role)
       .catch(({ code }) => code);
 
   test('is good while the step runs and refused once it has ended', async () => {
     const seen: Promise<string>[] = [];
-    rig = await pipelineRig(
+    rig = pipelineRig(
       (step) => {
         seen.push(holds(step.spec.env['MLFLOW_TRACKING_TOKEN'] ?? ''));
         return works(step);
@@ -386,42 +384,42 @@ describe("a step's token", () => {
 
   test('is the one that the job was prepared with, also when begin-task runs again', async () => {
     const hangs: Steps = (step) => (step.name === 'prepare' ? { hang: true } : works(step));
-    rig = await pipelineRig(hangs, { tokens: true });
-    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    rig = pipelineRig(hangs, { tokens: true });
+    const made = await rig.ask('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
     await rig.until(async () => rig.ran.length === 1);
     const execution = `${call.workspace}-${made.body.run_id}-0`;
-    await rig.room.tasks['begin-task']?.(call, { task: 'prepare', execution });
+    await rig.tasks['begin-task']?.(call, { task: 'prepare', execution });
     const [, id] = tokenOf('prepare').split('_');
-    const { entries } = await rig.platform.table.entries(call, `tokens/${id}`);
+    const { entries } = await rig.table.entries(call, `tokens/${id}`);
     expect(entries.map(({ type }) => type)).toEqual(['workspaces.token.created']);
-    const all = await rig.platform.table.query(call, { pk: 'U#steps' });
+    const all = await rig.table.query(call, { pk: 'U#steps' });
     expect(all.items).toHaveLength(1);
     expect(await holds(tokenOf('prepare'))).toBe('write');
-    await rig.json('POST', `${runs}/${made.body.run_id}:terminate`, {});
+    await rig.ask('POST', `${runs}/${made.body.run_id}:terminate`, {});
     await rig.ended(made.body.run_id);
     expect(await holds(tokenOf('prepare'))).toBe('unauthenticated');
   });
 
   test('goes with a run that is deleted while it runs', async () => {
     const hangs: Steps = (step) => (step.name === 'prepare' ? { hang: true } : works(step));
-    rig = await pipelineRig(hangs, { tokens: true });
-    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    rig = pipelineRig(hangs, { tokens: true });
+    const made = await rig.ask('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
     await rig.until(async () => rig.ran.length === 1);
-    await rig.json('DELETE', `${runs}/${made.body.run_id}`);
+    await rig.ask('DELETE', `${runs}/${made.body.run_id}`);
     expect(await holds(tokenOf('prepare'))).toBe('unauthenticated');
   });
 });
 
 describe('twice does no harm', () => {
   test('each task of the machine answers the same and commits once', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const run = await rig.run(twoStep);
-    const room = pipelinesRoom(rig.platform, {
-      tracking: rig.tracking,
+    const room = pipelinesRoom(rig, {
+      tracking: rig.runs,
       runsImage: () => ({ ok: true }),
     });
     const execution = `${call.workspace}-${run.run_id}-0`;
-    const before = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    const before = await rig.table.entries(call, `pipelines/runs/${run.run_id}`);
     for (const name of ['prepare', 'train', 'report']) {
       const begun = await room.tasks['begin-task']?.(call, { task: name, execution });
       expect(begun).toMatchObject({ go: 'cached', shown: { state: 'SUCCEEDED' } });
@@ -436,17 +434,17 @@ describe('twice does no harm', () => {
       state: 'SUCCEEDED',
     });
     await rig.service.endRun(call, run.run_id as RunId, 0, 'FAILED', { cause: 'late and wrong' });
-    const after = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    const after = await rig.table.entries(call, `pipelines/runs/${run.run_id}`);
     expect(after.entries).toHaveLength(before.entries.length);
-    expect((await rig.json('GET', `${runs}/${run.run_id}`)).body.state).toBe('SUCCEEDED');
+    expect((await rig.ask('GET', `${runs}/${run.run_id}`)).body.state).toBe('SUCCEEDED');
   });
 
   test('begin-task in the middle finds its job again', async () => {
-    rig = await pipelineRig((step) => (step.name === 'prepare' ? { hang: true } : works(step)));
-    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    rig = pipelineRig((step) => (step.name === 'prepare' ? { hang: true } : works(step)));
+    const made = await rig.ask('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
     await rig.until(async () => rig.ran.length > 0);
-    const room = pipelinesRoom(rig.platform, {
-      tracking: rig.tracking,
+    const room = pipelinesRoom(rig, {
+      tracking: rig.runs,
       runsImage: () => ({ ok: true }),
     });
     const input: Json = { task: 'prepare', execution: `${call.workspace}-${made.body.run_id}-0` };
@@ -455,15 +453,15 @@ describe('twice does no harm', () => {
   });
 
   test('a launch, as the follower of a create_run that died makes it, starts one machine', async () => {
-    rig = await pipelineRig(works);
-    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    rig = pipelineRig(works);
+    const made = await rig.ask('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
     await Promise.all([1, 2, 3].map(() => rig.service.launch(call, made.body.run_id)));
     await rig.ended(made.body.run_id);
     expect(rig.ran).toHaveLength(3);
   });
 
   test('a create_run that died before the start is started by the follower of its event', async () => {
-    rig = await pipelineRig(works, {
+    rig = pipelineRig(works, {
       startRefused: once(new Problem('unavailable', 'not now')),
     });
     const run = await rig.run(twoStep);
@@ -478,7 +476,7 @@ describe('twice does no harm', () => {
 
   test('a run whose start was refused for good stayed PENDING', async () => {
     const words = "Step Functions refuses this definition: no state 'x'";
-    rig = await pipelineRig(works, {
+    rig = pipelineRig(works, {
       startRefused: (execution) =>
         execution.endsWith('-0') ? new Problem('invalid', words) : undefined,
     });
@@ -490,32 +488,32 @@ describe('twice does no harm', () => {
       { state: 'FAILED', error: { message: error } },
     ]);
     expect(rig.ran).toEqual([]);
-    const { entries } = await rig.platform.table.entries(call, `pipelines/runs/${run.run_id}`);
+    const { entries } = await rig.table.entries(call, `pipelines/runs/${run.run_id}`);
     expect(entries.at(-1)).toMatchObject({
       type: 'pipelines.run.failed',
       data: { state: 'FAILED', error },
     });
-    const mlflow = await rig.tracking.getRun(call, run.mlflow_run_id as TrackingRunId);
+    const mlflow = await rig.runs.getRun(call, run.mlflow_run_id as TrackingRunId);
     expect(mlflow.status).toBe('FAILED');
-    await rig.json('POST', `${runs}/${run.run_id}:retry`, {});
+    await rig.ask('POST', `${runs}/${run.run_id}:retry`, {});
     expect((await rig.ended(run.run_id)).state).toBe('SUCCEEDED');
   });
 
   test('a conflict that says when to come again is not for good', async () => {
     const busy = new Problem('conflict', 'Too many at once.', { retryAfterSeconds: 1 });
-    rig = await pipelineRig(works, { startRefused: once(busy) });
+    rig = pipelineRig(works, { startRefused: once(busy) });
     expect((await rig.run(twoStep)).state).toBe('SUCCEEDED');
   });
 
   test('tasks of an attempt that is over say nothing about the next', async () => {
-    rig = await pipelineRig((step) =>
+    rig = pipelineRig((step) =>
       step.name === 'train' && step.tries > 0 ? { hang: true } : failing('train', 1)(step),
     );
     const failed = await rig.run(twoStep);
-    await rig.json('POST', `${runs}/${failed.run_id}:retry`, {});
+    await rig.ask('POST', `${runs}/${failed.run_id}:retry`, {});
     await rig.until(async () => rig.ran.length === 3);
-    const room = pipelinesRoom(rig.platform, {
-      tracking: rig.tracking,
+    const room = pipelinesRoom(rig, {
+      tracking: rig.runs,
       runsImage: () => ({ ok: true }),
     });
     const execution = `${call.workspace}-${failed.run_id}-0`;
@@ -523,41 +521,41 @@ describe('twice does no harm', () => {
     await room.tasks['finish-task']?.(call, late);
     await room.tasks['begin-task']?.(call, { task: 'report', execution });
     await rig.service.endRun(call, failed.run_id as RunId, 0, 'FAILED', { cause: 'late' });
-    const { body } = await rig.json('GET', `${runs}/${failed.run_id}`);
+    const { body } = await rig.ask('GET', `${runs}/${failed.run_id}`);
     expect(body.state).toBe('RUNNING');
     expect(states(body)).toMatchObject({ train: 'RUNNING' });
   });
 
   test('a run deleted while it runs takes its machine along', async () => {
-    rig = await pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
-    const made = await rig.json('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
+    rig = pipelineRig((step) => (step.name === 'train' ? { hang: true } : works(step)));
+    const made = await rig.ask('POST', runs, { display_name: 'x', pipeline_spec: twoStep });
     const id = made.body.run_id as RunId;
     await rig.until(async () => rig.ran.length === 2);
     const { machine } = await rig.service.getRun(call, id);
-    expect((await rig.json('DELETE', `${runs}/${id}`)).status).toBe(200);
+    expect((await rig.ask('DELETE', `${runs}/${id}`)).status).toBe(200);
     await rig.until(async () => {
       const found = await rig.machines.describe(call, machine, `${id}-0`);
       return found?.state === 'ABORTED';
     });
-    const mlflow = await rig.tracking.getRun(call, made.body.mlflow_run_id as TrackingRunId);
+    const mlflow = await rig.runs.getRun(call, made.body.mlflow_run_id as TrackingRunId);
     expect(mlflow.status).toBe('KILLED');
   });
 
   test('a refused create_run leaves no blob and no machine', async () => {
-    rig = await pipelineRig(works);
-    const made = await rig.json('POST', runs, {
+    rig = pipelineRig(works);
+    const made = await rig.ask('POST', runs, {
       display_name: 'x',
       pipeline_spec: twoStep,
       runtime_config: { parameters: { rows: 'many' } },
     });
     expect(made.status).toBe(400);
-    expect((await rig.platform.blobs.list(call, '')).blobs).toEqual([]);
+    expect((await rig.blobs.list(call, '')).blobs).toEqual([]);
     const { machine } = compile(twoStep);
     expect(await rig.machines.definition(call, machine)).toBeUndefined();
   });
 
   test('a run that another machine starts waits for it, and its name starts it once', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const wanted = {
       id: '11111111-1111-4111-8111-111111111111' as RunId,
       name: 'held',
@@ -575,25 +573,25 @@ describe('twice does no harm', () => {
   });
 
   test('create_run with an Idempotency-Key is one run', async () => {
-    rig = await pipelineRig(works);
+    rig = pipelineRig(works);
     const ask = () =>
-      rig.app.request(runs, {
+      rig.request(runs, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json', 'Idempotency-Key': 'k1' },
         body: JSON.stringify({ display_name: 'x', pipeline_spec: twoStep }),
       });
     const [one, two] = [await (await ask()).json(), await (await ask()).json()];
     expect(two).toEqual(one);
-    const list = await rig.json('GET', runs);
+    const list = await rig.ask('GET', runs);
     expect(list.body.total_size).toBe(1);
     await rig.ended((one as Answer).run_id);
   });
 });
 
 test('the machine of a run is shown with the states that have run', async () => {
-  rig = await pipelineRig(failing('train'));
+  rig = pipelineRig(failing('train'));
   const run = await rig.run(twoStep);
-  const { status, body } = await rig.json('GET', `/api/runs/${run.run_id}/machine`);
+  const { status, body } = await rig.ask('GET', `/api/runs/${run.run_id}/machine`);
   expect(status).toBe(200);
   expect(Object.keys(body.definition.States)).toContain('train.run');
   const seen = Object.fromEntries(body.history.map(({ name, status }: Answer) => [name, status]));
@@ -607,6 +605,6 @@ test('the machine of a run is shown with the states that have run', async () => 
     state: 'SKIPPED',
     why: "skipped: task 'train' failed",
   });
-  const log = await rig.app.request(`/apis/v1alpha1/runs/${run.run_id}/nodes/train/log`);
+  const log = await rig.request(`/apis/v1alpha1/runs/${run.run_id}/nodes/train/log`);
   expect(await log.text()).toMatch(/^log of train-[0-9a-f]{20}\n$/);
 });

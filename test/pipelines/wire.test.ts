@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readDocument } from '../../functions/pipelines/document.ts';
+import { call } from '../house.ts';
 import { type Answer, type PipelineRig, pipelineRig } from './rig.ts';
 
 const text = readFileSync(join(import.meta.dirname, '../golden/diamond.yaml'), 'utf8');
@@ -10,20 +11,20 @@ const base = '/apis/v2beta1';
 const ghost = '99999999-9999-4999-8999-999999999999';
 
 let rig: PipelineRig;
-beforeAll(async () => {
-  rig = await pipelineRig(() => ({ parameters: { Output: 1 } }), {
+beforeAll(() => {
+  rig = pipelineRig(() => ({ parameters: { Output: 1 } }), {
+    ends: afterAll,
     runsImage: (image) =>
       image === 'private/image'
         ? { refused: "image 'private/image' needs a container engine" }
         : { ok: true, ...(image?.startsWith('alpine') ? { warning: 'not pulled' } : {}) },
   });
 });
-afterAll(() => rig.close());
 
 const upload = (path: string, file: string | Uint8Array<ArrayBuffer>, name = 'p.yaml') => {
   const form = new FormData();
   form.append('uploadfile', new Blob([file]), name);
-  return rig.app.request(`${base}${path}`, { method: 'POST', body: form });
+  return rig.request(`${base}${path}`, { method: 'POST', body: form });
 };
 const uploaded = async (path: string, file = text): Promise<Answer> => {
   const answer = await upload(path, file);
@@ -264,12 +265,12 @@ describe('bad input is answered in google.rpc.Status, and changes nothing', () =
       'Invalid page token',
     ],
   ])('%s', async (_what, method, path, body, status, code, message) => {
-    const count = async () => (await rig.json('GET', `${base}/runs`)).body.total_size ?? 0;
+    const count = async () => (await rig.ask('GET', `${base}/runs`)).body.total_size ?? 0;
     const before = await count();
     const sent = JSON.stringify(body, (_key, value) =>
       typeof value === 'bigint' ? (JSON as Answer).rawJSON(String(value)) : value,
     );
-    const answer = await rig.app.request(`${base}${path}`, {
+    const answer = await rig.request(`${base}${path}`, {
       method,
       ...(body === undefined
         ? {}
@@ -284,7 +285,7 @@ describe('bad input is answered in google.rpc.Status, and changes nothing', () =
 
   test('what this version does not serve is absent, not pretended', async () => {
     for (const path of ['/recurringruns', '/tasks', '/artifacts', '/filters'])
-      expect((await rig.app.request(`${base}${path}`)).status).toBe(404);
+      expect((await rig.request(`${base}${path}`)).status).toBe(404);
   });
 });
 
@@ -311,7 +312,7 @@ describe('uploads', () => {
     expect(second).toMatchObject({ pipeline_id: id, name: 'v2', tags: { a: 'b' } });
     expect(second.pipeline_spec).toEqual(diamond);
     const list = (
-      await rig.json('GET', `${base}/pipelines/${id}/versions?sort_by=created_at%20desc`)
+      await rig.ask('GET', `${base}/pipelines/${id}/versions?sort_by=created_at%20desc`)
     ).body;
     expect(list.total_size).toBe(2);
     expect((await upload(`/pipelines/upload_version?pipelineid=${id}&name=v2`, text)).status).toBe(
@@ -319,7 +320,7 @@ describe('uploads', () => {
     );
     expect((await upload(`/pipelines/upload_version?pipelineid=${ghost}`, text)).status).toBe(404);
     const other = (await uploaded('/pipelines/upload?name=other')).pipeline_id;
-    const crossed = await rig.json('POST', `${base}/runs`, {
+    const crossed = await rig.ask('POST', `${base}/runs`, {
       display_name: 'x',
       pipeline_version_reference: {
         pipeline_id: other,
@@ -327,17 +328,17 @@ describe('uploads', () => {
       },
     });
     expect(crossed).toMatchObject({ status: 400, body: { code: 3 } });
-    expect((await rig.json('DELETE', `${base}/pipelines/${id}`)).status).toBe(400);
-    expect((await rig.json('DELETE', `${base}/pipelines/${id}?cascade=true`)).status).toBe(200);
-    expect((await rig.json('GET', `${base}/pipelines/${id}`)).status).toBe(404);
+    expect((await rig.ask('DELETE', `${base}/pipelines/${id}`)).status).toBe(400);
+    expect((await rig.ask('DELETE', `${base}/pipelines/${id}?cascade=true`)).status).toBe(200);
+    expect((await rig.ask('GET', `${base}/pipelines/${id}`)).status).toBe(404);
     // Its machine is the same as that of 'other', whose runs still start.
-    const run = await rig.json('POST', `${base}/runs`, {
+    const run = await rig.ask('POST', `${base}/runs`, {
       display_name: 'newest version',
       pipeline_version_reference: { pipeline_id: other },
       runtime_config: { parameters: { n: 1 } },
     });
     expect((await rig.ended(run.body.run_id)).state).toBe('SUCCEEDED');
-    await rig.json('DELETE', `${base}/runs/${run.body.run_id}`);
+    await rig.ask('DELETE', `${base}/runs/${run.body.run_id}`);
   });
 
   test('refuse what is not a pipeline, and leave no pipeline behind', async () => {
@@ -355,8 +356,8 @@ describe('uploads', () => {
       expect([file, answer.status]).toEqual([file, status]);
       expect(((await answer.json()) as Answer).code).toBe(3);
     }
-    expect((await rig.json('GET', `${base}/pipelines/names/refused`)).status).toBe(404);
-    const plain = await rig.app.request(`${base}/pipelines/upload?name=x`, {
+    expect((await rig.ask('GET', `${base}/pipelines/names/refused`)).status).toBe(404);
+    const plain = await rig.request(`${base}/pipelines/upload?name=x`, {
       method: 'POST',
       body: text,
     });
@@ -371,14 +372,14 @@ describe('uploads', () => {
   test('change by PATCH what may be changed', async () => {
     const { pipeline_id: id } = await uploaded('/pipelines/upload?name=patched');
     const patch = { display_name: 'New', description: 'why', tags: { team: 'a' } };
-    expect((await rig.json('PATCH', `${base}/pipelines/${id}`, patch)).body).toMatchObject({
+    expect((await rig.ask('PATCH', `${base}/pipelines/${id}`, patch)).body).toMatchObject({
       name: 'patched',
       ...patch,
     });
     const filter = JSON.stringify({
       predicates: [{ key: 'tags.team', operation: 'EQUALS', string_value: 'a' }],
     });
-    const found = await rig.json('GET', `${base}/pipelines?filter=${encodeURIComponent(filter)}`);
+    const found = await rig.ask('GET', `${base}/pipelines?filter=${encodeURIComponent(filter)}`);
     expect(found.body.pipelines.map((each: Answer) => each.pipeline_id)).toEqual([id]);
   });
 });
@@ -387,7 +388,7 @@ describe('lists', () => {
   beforeAll(async () => {
     for (const name of ['alpha', 'beta', 'gamma', 'delta', 'epsilon']) {
       rig.world.pass(1000);
-      await rig.json('POST', `${base}/experiments`, {
+      await rig.ask('POST', `${base}/experiments`, {
         display_name: name,
         description: `${name}!`,
       });
@@ -400,7 +401,7 @@ describe('lists', () => {
         typeof value === 'object' ? JSON.stringify(value) : String(value),
       ]),
     );
-    const { status, body } = await rig.json('GET', `${base}/experiments?${text}`);
+    const { status, body } = await rig.ask('GET', `${base}/experiments?${text}`);
     expect(body.error).toBeUndefined();
     expect(status).toBe(200);
     return { ...body, names: (body.experiments ?? []).map((each: Answer) => each.display_name) };
@@ -433,12 +434,12 @@ describe('lists', () => {
     ],
     [
       'later',
-      where('GREATER_THAN', { timestamp_value: '2026-11-24T00:00:04Z' }, 'created_at'),
+      where('GREATER_THAN', { timestamp_value: '2026-11-24T00:00:04.500Z' }, 'created_at'),
       ['epsilon'],
     ],
     [
       'not later',
-      where(7, { timestamp_value: '2026-11-24T00:00:01Z' }, 'created_at'),
+      where(7, { timestamp_value: '2026-11-24T00:00:01.500Z' }, 'created_at'),
       ['Default', 'alpha'],
     ],
     [
@@ -485,25 +486,22 @@ describe('lists', () => {
     const alone = await names({ page_size: 2, page_token: first.next_page_token });
     expect(alone.names).toEqual(['beta', 'delta']);
     for (const other of ['sort_by=created_at', 'filter=%7B%22predicates%22%3A%5B%5D%7D']) {
-      const answer = await rig.json(
+      const answer = await rig.ask(
         'GET',
         `${base}/experiments?page_token=${first.next_page_token}&${other}`,
       );
       expect([other, answer.status]).toEqual([other, 400]);
     }
-    const elsewhere = await rig.json(
-      'GET',
-      `${base}/pipelines?page_token=${first.next_page_token}`,
-    );
+    const elsewhere = await rig.ask('GET', `${base}/pipelines?page_token=${first.next_page_token}`);
     expect(elsewhere.status).toBe(400);
   });
 });
 
 describe('experiments and runs', () => {
   test('archiving an experiment archives its runs, and they come back one by one', async () => {
-    const made = await rig.json('POST', `${base}/experiments`, { display_name: 'shelf' });
+    const made = await rig.ask('POST', `${base}/experiments`, { display_name: 'shelf' });
     const id = made.body.experiment_id;
-    const run = await rig.json('POST', `${base}/runs`, {
+    const run = await rig.ask('POST', `${base}/runs`, {
       display_name: 'r',
       experiment_id: id,
       pipeline_spec: { pipeline_spec: diamond, platform_spec: {} },
@@ -511,40 +509,37 @@ describe('experiments and runs', () => {
     });
     const runId = run.body.run_id;
     await rig.ended(runId);
-    expect(
-      (await rig.json('GET', `${base}/experiments/${id}`)).body.last_run_created_at,
-    ).toBeTypeOf('string');
-    const list = await rig.json('GET', `${base}/runs?experiment_id=${id}`);
+    expect((await rig.ask('GET', `${base}/experiments/${id}`)).body.last_run_created_at).toBeTypeOf(
+      'string',
+    );
+    const list = await rig.ask('GET', `${base}/runs?experiment_id=${id}`);
     expect(list.body.runs.map((each: Answer) => each.run_id)).toEqual([runId]);
-    await rig.json('POST', `${base}/experiments/${id}:archive`, {});
-    const state = async () => (await rig.json('GET', `${base}/runs/${runId}`)).body.storage_state;
+    await rig.ask('POST', `${base}/experiments/${id}:archive`, {});
+    const state = async () => (await rig.ask('GET', `${base}/runs/${runId}`)).body.storage_state;
     expect(await state()).toBe('ARCHIVED');
-    expect((await rig.json('POST', `${base}/runs/${runId}:unarchive`, {})).status).toBe(400);
-    const refused = await rig.json('POST', `${base}/runs`, {
+    expect((await rig.ask('POST', `${base}/runs/${runId}:unarchive`, {})).status).toBe(400);
+    const refused = await rig.ask('POST', `${base}/runs`, {
       display_name: 'r',
       experiment_id: id,
       pipeline_spec: diamond,
       runtime_config: { parameters: { n: 1 } },
     });
     expect(refused).toMatchObject({ status: 400, body: { code: 9 } });
-    await rig.json('POST', `${base}/experiments/${id}:unarchive`, {});
+    await rig.ask('POST', `${base}/experiments/${id}:unarchive`, {});
     expect(await state()).toBe('ARCHIVED');
-    await rig.json('POST', `${base}/runs/${runId}:unarchive`, {});
+    await rig.ask('POST', `${base}/runs/${runId}:unarchive`, {});
     expect(await state()).toBe('AVAILABLE');
-    expect((await rig.json('DELETE', `${base}/runs/${runId}`)).status).toBe(200);
-    expect((await rig.json('GET', `${base}/runs/${runId}`)).status).toBe(404);
-    const left = await rig.platform.table.query(
-      { ...(await import('./rig.ts')).call },
-      { pk: `KFP#run#${runId}` },
-    );
+    expect((await rig.ask('DELETE', `${base}/runs/${runId}`)).status).toBe(200);
+    expect((await rig.ask('GET', `${base}/runs/${runId}`)).status).toBe(404);
+    const left = await rig.table.query(call, { pk: `KFP#run#${runId}` });
     expect(left.items).toEqual([]);
-    expect((await rig.json('DELETE', `${base}/experiments/${id}`)).status).toBe(200);
+    expect((await rig.ask('DELETE', `${base}/experiments/${id}`)).status).toBe(200);
   });
 
   test('camelCase is read as well, and what an image did not get is said', async () => {
     const spec = structuredClone(diamond);
     spec.deploymentSpec.executors['exec-add'].container.image = 'alpine:3.20';
-    const made = await rig.json('POST', `${base}/runs`, {
+    const made = await rig.ask('POST', `${base}/runs`, {
       displayName: 'camel',
       pipelineSpec: spec,
       runtimeConfig: { parameters: { n: 2 } },

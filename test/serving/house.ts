@@ -64,13 +64,15 @@ export function openServing<Rooms extends Readonly<Record<string, Room>>>(
   const servers = new Map<string, Model>();
   const endpoints = memoryEndpoints(servers);
   const shelf: Shelf = shelfOf((...given) => home.table.commit(...given));
-  const home = openHouse((ground) => {
-    /** The shelf's models lie at `mem://`, in blobs of the same path. */
-    const pathOf: Ground['blobs']['pathOf'] = (at, uri) =>
-      uri.startsWith('mem://') ? uri.slice(6) : ground.blobs.pathOf(at, uri);
-    const blobs = { ...ground.blobs, pathOf };
-    return build({ ...ground, blobs, endpoints: endpoints.port }, shelf);
-  }, options);
+  /** The shelf's models lie at `mem://`, in blobs of the same path. */
+  const shelved = ({ blobs }: Ground): Ground['blobs'] => ({
+    ...blobs,
+    pathOf: (at, uri) => (uri.startsWith('mem://') ? uri.slice(6) : blobs.pathOf(at, uri)),
+  });
+  const home = openHouse((ground) => build(ground, shelf), {
+    ports: (own) => ({ blobs: shelved(own), endpoints: endpoints.port }),
+    ...options,
+  });
   return { ...home, servers, endpointsHeld: endpoints, shelf };
 }
 export type ServingHouse = ReturnType<typeof openServing>;
