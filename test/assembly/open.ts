@@ -1,7 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Assembly, readAssembly, synthesised, type Templates } from './stack/assembly.ts';
+import {
+  type Assembly,
+  ROOT,
+  readAssembly,
+  synthesised,
+  type Templates,
+} from './stack/assembly.ts';
 import { type Oracles, type Stack, startOracles, startStack } from './stack/stack.ts';
 
 export interface Opened {
@@ -15,6 +21,10 @@ export function assembly(): Assembly {
   return { assets: read.assets, templates: structuredClone(read.templates) as Templates };
 }
 let read: Assembly | undefined;
+
+/** Deployed with `-c artifacts=proxy`: bytes of artifacts come through the gateway, and clients need no AWS keys. */
+export const proxyAssembly = (): Assembly =>
+  readAssembly(synthesised(join(ROOT, '.cache/cdk-proxy'), { artifacts: 'proxy' }));
 
 /** What AWS counts in minutes. */
 export const HURRY_MS = 2000;

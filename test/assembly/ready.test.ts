@@ -31,7 +31,7 @@ async function start(): Promise<{ said: Map<string, string>; stop: () => Promise
       clearTimeout(late);
       ready(text);
     });
-    ended.then((code) => failed(new Error(`ended with ${code}:\n${text}`)));
+    void ended.then((code) => failed(new Error(`ended with ${code}:\n${text}`)));
   });
   const pairs = out.matchAll(/(?:^|export |\s)([\w.-]+) ?= ?(\S+)/g);
   const said = new Map([...pairs].map(([, name = '', value = '']) => [name, value]));

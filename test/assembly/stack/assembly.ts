@@ -69,7 +69,7 @@ function* assetsOf(folder: string, file: string): Generator<[string, string]> {
 const readJson = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
 
 /** `cdk.out`, synthesised first if it is absent or older than a source. What is there is whole, or not there. */
-export function synthesised(folder = join(ROOT, 'cdk.out'), context: Fields = CONTEXT): string {
+export function synthesised(folder = join(ROOT, 'cdk.out'), further: Fields = {}): string {
   const mark = join(folder, WRITTEN_BY);
   if (existsSync(mark) && statSync(mark).mtimeMs > newest(SOURCES.map((name) => join(ROOT, name))))
     return folder;
@@ -77,7 +77,11 @@ export function synthesised(folder = join(ROOT, 'cdk.out'), context: Fields = CO
   const making = mkdtempSync(`${folder}.`);
   const { status, stderr, stdout } = spawnSync(process.execPath, [join(ROOT, 'bin/deploy.ts')], {
     cwd: ROOT,
-    env: { ...process.env, CDK_OUTDIR: making, CDK_CONTEXT_JSON: JSON.stringify(context) },
+    env: {
+      ...process.env,
+      CDK_OUTDIR: making,
+      CDK_CONTEXT_JSON: JSON.stringify({ ...CONTEXT, ...further }),
+    },
     encoding: 'utf8',
   });
   if (status !== 0) {
