@@ -3,6 +3,7 @@ import { proxiedPath } from '../functions/artifacts/model.ts';
 import type { Call } from '../functions/kernel/call.ts';
 import type { WorkspaceId } from '../functions/kernel/ids.ts';
 import type { Blobs, Item } from '../functions/platform/ports.ts';
+import { fail, ok, type Verdict, warn } from './doctor_checks.ts';
 
 /**
  * Blobs against Table, in any world: each file that a record names is there with the size and digest that the record
@@ -93,11 +94,11 @@ export async function checkBlobs(asked: BlobsAsked): Promise<BlobsReport> {
     for (const each of namedIn(held.item, pathsOf(asked.blobs, call))) {
       if (paths.size === paths.add(each.path).size) continue;
       named += 1;
-      waiting.push(
-        wrongWith(asked, call, each).then((wrong) => {
-          if (wrong) suspects.push({ held, named: each });
-        }),
-      );
+      const looking = wrongWith(asked, call, each).then((wrong) => {
+        if (wrong) suspects.push({ held, named: each });
+      });
+      looking.catch(() => undefined); // it is thrown where all are awaited
+      waiting.push(looking);
     }
     if (waiting.length < AT_ONCE) continue;
     await Promise.all(waiting);
@@ -252,4 +253,34 @@ function inPipelines(record: unknown, pathOf: PathOf): Named[] {
   for (const [name, inner] of Object.entries(record))
     if (name !== 'values') found.push(...inPipelines(inner, pathOf));
   return found;
+}
+
+export function namedVerdict({
+  records,
+  named,
+  missing,
+  differing,
+  findings,
+}: BlobsReport): Verdict {
+  const whole = `${records} records name ${named} files and folders`;
+  if (missing + differing === 0) return ok(`${whole}, all there`);
+  const first = findings.slice(0, 5).map(({ record, path, said, version }) => {
+    const older = version === undefined ? '' : `, but its version ${version} would do`;
+    return `${path} (${record}): ${said}${older}`;
+  });
+  const more = missing + differing - first.length;
+  const said = `${whole}; ${missing} missing, ${differing} other than recorded: ${first.join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
+  const fix =
+    'put these files back from a copy of the folder or the bucket; the records are left as they are';
+  // Data may be written again around us, and is then told as new; nothing else may change.
+  const serious = missing > 0 || findings.some(({ path }) => !path.startsWith('data/'));
+  return serious ? fail(said, fix) : warn(said, 'nothing, if you wrote the data again by yourself');
+}
+
+export function strayVerdict({ unreferenced: { count, sizeBytes, first } }: BlobsReport): Verdict {
+  if (count === 0) return ok('none lies about without a record');
+  return warn(
+    `${count} files of ${sizeBytes} bytes have no record: ${first.slice(0, 3).join(', ')}${count > 3 ? ', ..' : ''}`,
+    'nothing must be done: they only take room, and belong to what was deleted or never finished',
+  );
 }

@@ -9,8 +9,15 @@ import type { BlobHead, Item } from '../functions/platform/ports.ts';
 import { verifyAudit } from './audit.ts';
 import { enter, openFile, streamFile } from './blob_files.ts';
 import { listFolder } from './blob_list.ts';
-import { type BlobsReport, checkBlobs, type Held, type ReadBlobs } from './doctor_blobs.ts';
-import { type Check, fail, ok, reasonOf, skipped, type Verdict, warn } from './doctor_checks.ts';
+import {
+  type BlobsReport,
+  checkBlobs,
+  type Held,
+  namedVerdict,
+  type ReadBlobs,
+  strayVerdict,
+} from './doctor_blobs.ts';
+import { type Check, fail, ok, reasonOf, skipped, type Verdict } from './doctor_checks.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -41,35 +48,6 @@ export function deepChecks(folder: string, now: () => number): Check[] {
       run: () => (there ? audit(data) : none()),
     },
   ];
-}
-
-export function namedVerdict({
-  records,
-  named,
-  missing,
-  differing,
-  findings,
-}: BlobsReport): Verdict {
-  const whole = `${records} records name ${named} files and folders`;
-  if (missing + differing === 0) return ok(`${whole}, all there`);
-  const first = findings
-    .slice(0, 5)
-    .map(({ record, path, said }) => `${path} (${record}): ${said}`);
-  const more = missing + differing - first.length;
-  const said = `${whole}; ${missing} missing, ${differing} other than recorded: ${first.join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
-  const fix =
-    'put these files back from a copy of the folder or the bucket; the records are left as they are';
-  // Data may be written again around us, and is then told as new; nothing else may change.
-  const serious = missing > 0 || findings.some(({ path }) => !path.startsWith('data/'));
-  return serious ? fail(said, fix) : warn(said, 'nothing, if you wrote the data again by yourself');
-}
-
-export function strayVerdict({ unreferenced: { count, sizeBytes, first } }: BlobsReport): Verdict {
-  if (count === 0) return ok('none lies about without a record');
-  return warn(
-    `${count} files of ${sizeBytes} bytes have no record: ${first.slice(0, 3).join(', ')}${count > 3 ? ', ..' : ''}`,
-    'nothing must be done: they only take room, and belong to what was deleted or never finished',
-  );
 }
 
 async function audit(data: string): Promise<Verdict> {
