@@ -6,6 +6,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -15,9 +16,11 @@ import { startTimeOf } from './process.ts';
 export interface ServerFile {
   readonly pid: number;
   readonly startTime: string;
+  /** Which folder: a copy of it brings these files along. Absent of a server from before there was any. */
+  readonly folder?: string;
   readonly url: string;
 }
-type Claim = Pick<ServerFile, 'pid' | 'startTime'>;
+type Claim = Omit<ServerFile, 'url'>;
 
 const addressOf = (data: string) => join(data, 'server.json');
 /** Old claims that a slow reader may still be looking at. */
@@ -30,13 +33,22 @@ function read<T>(path: string): T | undefined {
     return undefined;
   }
 }
-const lives = <T extends Claim>(claim: T | undefined): claim is T =>
-  typeof claim?.pid === 'number' && startTimeOf(claim.pid) === claim.startTime;
+
+/** The same by whatever path it is reached; another for a copy. */
+function identityOf(data: string): string | undefined {
+  const found = statSync(data, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
+}
+
+const lives = <T extends Claim>(claim: T | undefined, folder: string | undefined): claim is T =>
+  typeof claim?.pid === 'number' &&
+  (claim.folder === undefined || claim.folder === folder) &&
+  startTimeOf(claim.pid) === claim.startTime;
 
 /** The server that runs on this data folder now, if any. */
 export function runningServer(data: string): ServerFile | undefined {
   const held = read<ServerFile>(addressOf(data));
-  return lives(held) ? held : undefined;
+  return lives(held, identityOf(data)) ? held : undefined;
 }
 
 export class Taken extends Error {
@@ -51,13 +63,19 @@ export class Taken extends Error {
  * Takes the folder for this process, or throws `Taken`. A claim is a numbered file, `DATA/lock/<n>`, written whole
  * beside its place and linked there. The highest number counts: if its process is gone, whoever links the next number
  * has the folder, and only one can. A claim is never moved or removed while it counts, so there is no moment in which
- * two could each find the folder free (decision 006).
+ * two could each find the folder free. It names the folder that it is for, so in a copy it claims nothing (decision
+ * 006).
  */
 export function takeLock(data: string): { publish(url: string): void; release(): void } {
   const folder = join(data, 'lock');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(data, 0o700);
-  const mine: Claim = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
+  const identity = identityOf(data);
+  const mine: Claim = {
+    pid: process.pid,
+    startTime: startTimeOf(process.pid) ?? '',
+    ...(identity === undefined ? {} : { folder: identity }),
+  };
   const beside = join(folder, `${process.pid}.new`);
   const written = (value: unknown) => writeFileSync(beside, JSON.stringify(value), { mode: 0o600 });
   written(mine);
@@ -67,7 +85,7 @@ export function takeLock(data: string): { publish(url: string): void; release():
       const numbers = claims(folder);
       const newest = numbers.at(-1) ?? 0;
       const holder = read<Claim>(join(folder, String(newest)));
-      if (lives(holder)) throw new Taken(data, holder);
+      if (lives(holder, identity)) throw new Taken(data, holder);
       number = newest + 1;
       if (!linked(beside, join(folder, String(number)))) continue;
       for (const old of numbers)
