@@ -53,6 +53,7 @@ const bearer = (token: string | undefined) => `Bearer ${token}`;
 const basic = (token: string | undefined) =>
   `Basic ${Buffer.from(`anyone:${token}`).toString('base64')}`;
 const LIST = '/api/tokens';
+const LOOK = '/api/2.0/mlflow/experiments/get?experiment_id=0';
 
 describe('E01 without a good credential', () => {
   test.each([
@@ -90,13 +91,16 @@ describe('with a token', () => {
 
   test.each([
     ['admin', 'POST', LIST, { name: 'new' }, 200],
+    ['write', 'GET', LIST, undefined, 403],
+    ['read', 'GET', LIST, undefined, 403],
+    ['step', 'GET', LIST, undefined, 403],
     ['write', 'POST', LIST, { name: 'new' }, 403],
     ['read', 'POST', LIST, { name: 'new' }, 403],
     ['step', 'POST', LIST, { name: 'new' }, 403],
     ['read', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'x' }, 403],
     ['write', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'x' }, 200],
     ['step', 'POST', '/api/2.0/mlflow/experiments/create', { name: 'y' }, 200],
-    ['read', 'GET', '/api/2.0/mlflow/experiments/get?experiment_id=0', undefined, 200],
+    ['read', 'GET', LOOK, undefined, 200],
   ])('%s: %s %s', async (who, method, path, body, status) => {
     expect((await ask(method, path, bearer(tokens[who]), body)).status).toBe(status);
   });
@@ -175,9 +179,9 @@ describe("a step's token", () => {
 
   test('is refused once it is revoked, also for the second time', async () => {
     const token = await steps.create(testCall(), aStep('over'));
-    expect((await ask('GET', LIST, bearer(token))).status).toBe(200);
+    expect((await ask('GET', LOOK, bearer(token))).status).toBe(200);
     for (let i = 0; i < 2; i += 1) await steps.revoke(testCall(), 'over');
-    expect((await ask('GET', LIST, bearer(token))).status).toBe(401);
+    expect((await ask('GET', LOOK, bearer(token))).status).toBe(401);
   });
 
   test('is revoked by an admin by its id', async () => {
