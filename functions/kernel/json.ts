@@ -10,25 +10,83 @@ export interface JsonLimits {
 export const JSON_LIMITS: JsonLimits = { depth: 64, members: 200_000 };
 
 /**
- * JSON as the wires need it: nesting and member count are capped before anything is built, duplicate keys and
- * `__proto__` are refused. With `exact`, integers beyond 2^53 come out as bigint instead of losing digits.
- * Throws `invalid`.
+ * JSON as the wires need it: nesting and member count are capped before anything is built, duplicate keys, `__proto__`
+ * and texts that hold half of a surrogate pair are refused, for no UTF-8 can say them. With `exact`, integers beyond
+ * 2^53 come out as bigint instead of losing digits; with `bare`, NaN, Infinity and -Infinity are numbers, as Python
+ * writes them. Throws `invalid`.
  */
 export function readJson(
   text: string,
-  options: { limits?: JsonLimits; exact?: boolean } = {},
+  options: { limits?: JsonLimits; exact?: boolean; bare?: boolean } = {},
 ): unknown {
-  const { limits = JSON_LIMITS, exact = false } = options;
+  const { limits = JSON_LIMITS, exact = false, bare = false } = options;
   const seen = scan(text, limits);
+  const reviver = exact && seen.longDigits ? keepDigits : undefined;
   let value: unknown;
   try {
-    value = exact && seen.longDigits ? JSON.parse(text, keepDigits) : JSON.parse(text);
+    value = parsed(text, reviver, bare);
   } catch (cause) {
     throw new Problem('invalid', 'The body is not valid JSON.', { cause });
   }
   if (countMembers(value) !== seen.members)
     throw new Problem('invalid', 'The body names a field twice in one object.');
+  if (HALF_ESCAPE.test(text)) refuseHalves(value, []);
   return value;
+}
+
+type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;
+
+function parsed(text: string, reviver: Reviver | undefined, bare: boolean): unknown {
+  try {
+    return JSON.parse(text, reviver);
+  } catch (error) {
+    const worded = bare && /NaN|Infinity/.test(text) ? withoutBare(text) : text;
+    if (worded === text) throw error;
+    const named: Reviver = (key, value, context) => {
+      if (context?.source === NOT_A_NUMBER) return Number.NaN;
+      return reviver ? reviver(key, value, context) : value;
+    };
+    return JSON.parse(worded, named);
+  }
+}
+
+/** A zero that nobody writes. */
+const NOT_A_NUMBER = '0e-99999';
+
+/** The bare words outside strings as JSON can say them. */
+function withoutBare(text: string): string {
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    const quote = text.indexOf('"', at);
+    const outside = text.slice(at, quote < 0 ? text.length : quote);
+    pieces.push(
+      outside.replace(/(?<![\w-])(?:NaN|-?Infinity)(?!\w)/g, (word) =>
+        word === 'NaN' ? NOT_A_NUMBER : word.replace('Infinity', '1e999'),
+      ),
+    );
+    if (quote < 0) break;
+    at = Math.min(endOfString(text, quote) + 1, text.length);
+    pieces.push(text.slice(quote, at));
+  }
+  return pieces.join('');
+}
+
+/** An escape of half a pair, or of a whole one: bytes cannot say a half in any other way. */
+const HALF_ESCAPE = /\\u[dD][89a-fA-F]/;
+
+function refuseHalves(value: unknown, path: readonly string[]): void {
+  const refuse = (at: readonly string[]) => {
+    const field = at.join('.').toWellFormed();
+    return new Problem('invalid', `'${field}' holds half of a surrogate pair, which is no text.`, {
+      field,
+    });
+  };
+  if (typeof value === 'string' && !value.isWellFormed()) throw refuse(path);
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, item] of Object.entries(value)) {
+    if (!key.isWellFormed()) throw refuse([...path, key]);
+    refuseHalves(item, [...path, key]);
+  }
 }
 
 /** One pass over the text, outside strings: depth, `name: value` pairs, and whether a number is too long for a double. */

@@ -98,7 +98,7 @@ export const repeated = <T extends z.ZodType>(item: T) =>
     z.array(item).default([]),
   );
 
-/** An enum by name or number. What it does not know is undefined with `lenient`, else refused. */
+/** An enum by name or number. A word that it does not know is undefined with `lenient`; all else is refused. */
 export function enumeration<const Names extends Record<string, number>>(
   names: Names,
   how: 'lenient' | 'strict',
@@ -110,7 +110,7 @@ export function enumeration<const Names extends Record<string, number>>(
       typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : (value as number),
     );
     if (name !== undefined) return name as keyof Names;
-    if (how === 'lenient') return undefined;
+    if (how === 'lenient' && typeof value === 'string') return undefined;
     context.addIssue({
       code: 'custom',
       message: `must be one of ${Object.keys(names).join(', ')}`,

@@ -67,7 +67,7 @@ function parsed(text: string): Record<string, unknown> {
 
 function unlessMalformed(text: string): unknown {
   try {
-    return readJson(text, { exact: true });
+    return readJson(text, { exact: true, bare: true }); // Python's json writes NaN bare
   } catch (error) {
     if (error instanceof Problem && error.cause instanceof SyntaxError) return {};
     throw error;
@@ -115,7 +115,7 @@ function invalid(error: z.ZodError, input: unknown): Problem {
     return new Problem('invalid', `Invalid value for parameter '${field}': it ${issue.message}.`, {
       field,
     });
-  const shown = writeJson(value);
+  const shown = typeof value === 'number' ? String(value) : writeJson(value);
   const text = shown.length > 200 ? `${shown.slice(0, 200)}...` : shown;
   const hint = `Hint: Value was of type '${pythonType(value)}'. ${SEE_DOCS}`;
   return new Problem(

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
-import { bool } from '../kernel/proto.ts';
 import type { Incoming, Route } from '../kernel/route.ts';
 import { mlflowMessage, mlflowRoute, mlflowRoutes } from '../protocols/mlflow.ts';
 import { LIMITS, stageOf } from './model.ts';
@@ -86,7 +85,7 @@ export function versionRoutes(registry: RegistryService, send: SendFile): Route[
       input: mlflowMessage({
         ...ByVersion,
         stage: text(100),
-        archive_existing_versions: bool().default(false),
+        archive_existing_versions: z.boolean().default(false),
       }),
       output: VersionAnswer,
       resource,

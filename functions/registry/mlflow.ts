@@ -94,7 +94,7 @@ export function modelRoutes(registry: RegistryService): Route[] {
       async run(call, input) {
         const page = await registry.searchModels(
           call,
-          decodeSearch(input, 100, LIMITS.searchModels),
+          decodeSearch(input, 100, LIMITS.searchModels, 0),
         );
         return {
           ...(page.items.length ? { registered_models: page.items.map(encodeModel) } : {}),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { checkedSegment } from '../kernel/path.ts';
 import { Problem } from '../kernel/problem.ts';
+import { compareText } from '../kernel/text.ts';
 
 export const STAGES = ['None', 'Staging', 'Production', 'Archived'] as const;
 export type Stage = (typeof STAGES)[number];
@@ -89,12 +90,12 @@ export const ModelName = z
     }
   });
 
-/** What may be asked for after the @ in `models:/name@alias`. */
+/** What may be asked for after the @ in `models:/name@alias`. Source: mlflow/utils/validation.py, `[\w\-]` of Python. */
 export const AliasName = z
   .string()
   .min(1, 'must not be empty')
   .max(255, 'may have at most 255 characters')
-  .refine((name) => /^[\w-]+$/.test(name), {
+  .refine((name) => /^[\p{L}\p{N}_-]+$/u.test(name), {
     error: (issue) =>
       `Invalid alias name: '${String(issue.input).slice(0, 300)}'. Names may only contain alphanumerics, underscores (_), and dashes (-).`,
     params: { whole: true },
@@ -104,7 +105,7 @@ export const AliasName = z
 export const NewAliasName = AliasName.refine(
   (name) => name.toLowerCase() !== 'latest',
   refused("'latest' alias name (case insensitive) is reserved."),
-).refine((name) => !/^v\d+$/i.test(name), {
+).refine((name) => !/^v\p{Nd}+$/iu.test(name), {
   error: (issue) => `Version alias name '${issue.input}' is reserved.`,
   params: { whole: true },
 });
@@ -143,5 +144,9 @@ export const missingVersion = (name: string, version: number) =>
 export const named = (model: RegisteredModel, version: ModelVersion): NamedVersion => ({
   ...version,
   name: model.name,
-  aliases: [...model.aliases].filter(([, n]) => n === version.version).map(([alias]) => alias),
+  aliases: sortedAliases(model).flatMap(([alias, n]) => (n === version.version ? [alias] : [])),
 });
+
+/** By name, as stock's key has them. */
+export const sortedAliases = ({ aliases }: Pick<RegisteredModel, 'aliases'>) =>
+  [...aliases].sort(([a], [b]) => compareText(a, b));

@@ -89,12 +89,16 @@ export function readings(store: RegistryStore, pages: Pages, lineage: Lineage) {
     return shown;
   };
 
-  /** The version an alias points at, or undefined if it points at none. Throws `missing` for an unknown model. */
+  /**
+   * The version an alias points at, or undefined if it points at none. `latest`, in any case, is the newest version.
+   * Throws `missing` for an unknown model, or one without any version.
+   */
   const resolveAlias = async (
     call: Call,
     name: string,
     alias: string,
   ): Promise<NamedVersion | undefined> => {
+    if (alias.toLowerCase() === 'latest') return select(call, name, 'latest');
     const model = await mustHave(call, name);
     const number = model.aliases.get(alias);
     const held = number === undefined ? undefined : await store.version(call, model, number);

@@ -1,4 +1,5 @@
 import { Problem } from '../kernel/problem.ts';
+import { compareText } from '../kernel/text.ts';
 import {
   type FilterClause,
   type FilterOp,
@@ -118,7 +119,7 @@ function versionTest(clause: FilterClause): (row: VersionRow) => boolean {
       return (row) => holdsText(row.name, clause);
     case 'run_id':
       checkOp(clause, LIST_OPS);
-      return ({ version }) => holdsText(version.runId || undefined, clause);
+      return ({ version }) => holdsText(version.runId, clause); // empty where there is none
     case 'source_path':
       checkOp(clause, TEXT_OPS);
       return ({ version }) => holdsText(version.source, clause);
@@ -214,6 +215,7 @@ type Comparator<Place> = (a: Place, b: Place) => number;
 function ascending<Place>(value: (place: Place) => string | number): Comparator<Place> {
   return (a, b) => {
     const [x, y] = [value(a), value(b)];
+    if (typeof x === 'string' && typeof y === 'string') return compareText(x, y);
     return x < y ? -1 : x > y ? 1 : 0;
   };
 }

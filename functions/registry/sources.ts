@@ -69,7 +69,7 @@ export function readModelsUri(uri: string): RegistryUri | undefined {
   if (rest === undefined) return undefined;
   const model = /^(m-[0-9a-f]{32})(?:\/(.+))?$/.exec(rest);
   if (model?.[1]) return { kind: 'model', modelId: model[1], path: model[2] ?? '' };
-  const alias = /^([^/@]+)@([\w-]+)$/.exec(rest);
+  const alias = /^([^/@]+)@([\p{L}\p{N}_-]+)$/u.exec(rest);
   if (alias?.[1] && alias[2]) return { kind: 'alias', name: alias[1], alias: alias[2] };
   const version = /^([^/@]+)\/([^/@]+)$/.exec(rest);
   if (version?.[1] && version[2])

@@ -10,6 +10,7 @@ import {
   ModelName,
   type NamedVersion,
   NewAliasName,
+  sortedAliases,
   type Tags,
   VersionNumber,
 } from './model.ts';
@@ -59,7 +60,7 @@ export function decodeTags(pairs: readonly { key: string; value: string }[]): Ta
   return tags;
 }
 
-/** A search as the service takes it. `max`: the most that one page may hold. */
+/** A search as the service takes it. `max`: the most that one page may hold; `min`: the least. */
 export function decodeSearch(
   input: {
     filter?: string | undefined;
@@ -69,9 +70,10 @@ export function decodeSearch(
   },
   standard: number,
   max: number,
+  min: 0 | 1 = 1,
 ) {
   const limit = input.max_results ?? standard;
-  if (limit < 1)
+  if (limit < min)
     throw new Problem(
       'invalid',
       `Invalid value for max_results. It must be a positive integer, but got ${limit}`,
@@ -154,7 +156,7 @@ export const encodeModel = ({ model, latest }: ShownModel) => ({
   ...(model.tags.size ? { tags: pairs(model.tags) } : {}),
   ...(model.aliases.size
     ? {
-        aliases: [...model.aliases].map(([alias, version]) => ({
+        aliases: sortedAliases(model).map(([alias, version]) => ({
           alias,
           version: String(version),
         })),

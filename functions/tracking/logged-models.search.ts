@@ -1,4 +1,5 @@
 import { Problem } from '../kernel/problem.ts';
+import { compareText } from '../kernel/text.ts';
 import {
   type FilterClause,
   type FilterOp,
@@ -31,12 +32,13 @@ export interface ModelQuery {
   compare(a: MeasuredModel, b: MeasuredModel): number;
 }
 
-const TEXTS: Record<string, (model: LoggedModel) => string | undefined> = {
+/** Of what a model does not have, the empty text. */
+const TEXTS: Record<string, (model: LoggedModel) => string> = {
   name: (model) => model.name,
   model_id: (model) => model.id,
-  model_type: (model) => model.modelType,
+  model_type: (model) => model.modelType ?? '',
   status: (model) => model.status,
-  source_run_id: (model) => model.sourceRunId,
+  source_run_id: (model) => model.sourceRunId ?? '',
 };
 const TIMES: Record<string, (model: LoggedModel) => number> = {
   creation_timestamp: (model) => model.createdAt,
@@ -168,7 +170,9 @@ function readOrderBy({ field, ascending, dataset }: ModelOrder) {
       const [x, y] = [value(a), value(b)];
       if (x === undefined || y === undefined) return x === y ? 0 : x === undefined ? 1 : -1; // what is not there comes last either way
       if (x === y || (Number.isNaN(x) && Number.isNaN(y))) return 0;
-      const before = Number.isNaN(x) ? false : Number.isNaN(y) ? true : x < y;
+      const texts = typeof x === 'string' && typeof y === 'string';
+      const smaller = texts ? compareText(x, y) < 0 : x < y;
+      const before = Number.isNaN(x) ? false : Number.isNaN(y) ? true : smaller;
       return before === ascending ? -1 : 1;
     };
   const dot = field.indexOf('.');

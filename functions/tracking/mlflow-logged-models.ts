@@ -63,7 +63,7 @@ const Search = mlflowMessage({
   order_by: repeated(
     mlflowMessage({
       field_name: text(1_000),
-      ascending: bool().default(true),
+      ascending: z.boolean().default(true),
       dataset_name: text(500).optional(),
       dataset_digest: text(36).optional(),
     }),
@@ -122,8 +122,10 @@ export function loggedModelRoutes(models: LoggedModelService, files: ModelFiles)
       limits,
       async run(call, input) {
         const limit = input.max_results ?? MODEL_LIMITS.defaultResults;
-        if (limit < 1)
-          throw new Problem('invalid', 'max_results must be at least 1.', { field: 'max_results' });
+        if (limit < 0)
+          throw new Problem('invalid', 'max_results may not be negative.', {
+            field: 'max_results',
+          });
         const page = await models.search(call, {
           experimentIds: input.experiment_ids,
           ...(input.filter ? { filter: input.filter } : {}),

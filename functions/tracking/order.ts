@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { compareText } from '../protocols/mlflow-filter.ts';
+import { compareText } from '../kernel/text.ts';
 import { cut, type Long } from './model.ts';
 
 /** Values come first, then NaN, then what is missing, in both directions. */

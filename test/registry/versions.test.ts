@@ -308,7 +308,7 @@ describe('searches', () => {
       { order_by: 'name BLAH' },
       { filter: `description = 'x'` },
       { filter: 'tags.k IS NULL' },
-      { max_results: '0' },
+      { max_results: '-1' },
       { max_results: '1001' },
       { max_results: 'x' },
       { page_token: 'junk' },
