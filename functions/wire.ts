@@ -30,7 +30,7 @@ export function groundRooms(platform: Platform) {
 
 /** Over the service of artifacts, without its faces. */
 export const trackingOver = (platform: Platform) =>
-  trackingRoom(platform, artifactsService(platform.blobs, pages(platform.secret)), {
+  trackingRoom(platform, artifactsService(platform, pages(platform.secret)), {
     multipartUploads: true,
     multipartDownloads: true,
   });
@@ -45,7 +45,7 @@ export function groundServices(platform: Platform) {
   const artifactUri = async (call: Call, runId: RunId): Promise<string | undefined> =>
     (await runs.readDocuments(call, [runId]))[0]?.attributes.artifactUri;
   return {
-    artifacts: { service: artifactsService(platform.blobs, tokens) },
+    artifacts: { service: artifactsService(platform, tokens) },
     tracking: {
       service: { artifactUri },
       models: loggedModelService(store, platform.world, tokens, find),

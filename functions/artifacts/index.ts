@@ -24,7 +24,7 @@ export function artifactsRoom(
 ): ArtifactsRoom {
   const { blobs, table, world, secret } = platform;
   const tokens = pages(secret);
-  const service = artifactsService(blobs, tokens);
+  const service = artifactsService(platform, tokens);
   const drops = dropsService(blobs, table, world);
   const routes = [
     ...proxyRoutes(service, bodyBytes),

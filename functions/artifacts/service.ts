@@ -2,18 +2,23 @@ import type { Call } from '../kernel/call.ts';
 import type { Pages } from '../kernel/page.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { Incoming } from '../kernel/route.ts';
-import type { Blob, BlobHead, Blobs } from '../platform/ports.ts';
+import type { Blob, BlobHead, Platform } from '../platform/ports.ts';
+import { digested } from './digest.ts';
 import { ARTIFACT_LIMITS, type Entry, join, proxiedPath } from './model.ts';
 import { answerBlob, shownAs } from './send.ts';
 
 /**
  * Files by URI. `mlflow-artifacts:/<x>` is the blob `artifacts/<x>` of the caller's workspace, whose bytes come through
  * us; a bucket or folder URI is ours if it lies in this workspace. Nothing else is read or written: a URI of another
- * workspace is as unknown as one of another house. A path of a request goes below its root or is refused.
+ * workspace is as unknown as one of another house. A path of a request goes below its root or is refused. What is
+ * written or removed through us is an entry of the audit; what a client does at the store itself is in the store's log.
  */
 export type ArtifactsService = ReturnType<typeof artifactsService>;
 
-export function artifactsService(blobs: Blobs, pages: Pages) {
+export function artifactsService(
+  { blobs, table }: Pick<Platform, 'blobs' | 'table'>,
+  pages: Pages,
+) {
   /** The blob that a URI names, or undefined if it is none of this workspace's. Throws `invalid`. */
   const at = (call: Call, uri: string): string | undefined => {
     const proxied = proxiedPath(uri);
@@ -50,6 +55,17 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
     return { entries, next: found.next };
   };
 
+  const tellWritten = (
+    call: Call,
+    { path, sizeBytes, etag }: BlobHead,
+    known: { sha256?: string },
+  ): Promise<void> =>
+    table.commit(call, [], {
+      type: 'artifacts.file.written',
+      subject: path,
+      data: { path, sizeBytes, etag, ...known },
+    });
+
   const byPath = (a: Entry, b: Entry) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0);
 
   return {
@@ -71,20 +87,39 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
     head: (call: Call, uri: string): Promise<BlobHead | undefined> =>
       blobs.head(call, mustBeAt(call, uri)),
 
-    write: (
+    async write(
       call: Call,
       uri: string,
-      body: Uint8Array | ReadableStream<Uint8Array>,
-    ): Promise<BlobHead> => blobs.put(call, mustBeAt(call, uri), body),
+      bytes: Uint8Array | ReadableStream<Uint8Array>,
+    ): Promise<BlobHead> {
+      const { body, sha256 } = digested(bytes);
+      const head = await blobs.put(call, mustBeAt(call, uri), body);
+      await tellWritten(call, head, { sha256: sha256() });
+      return head;
+    },
 
-    /** The file, and everything below it. Idempotent. */
+    /** The file, and everything below it. Idempotent. What was removed is told, also when the rest fails. */
     async remove(call: Call, uri: string): Promise<void> {
       const path = mustBeAt(call, uri);
-      await blobs.remove(call, path);
-      for (;;) {
-        const below = await blobs.list(call, `${path}/`, { limit: ARTIFACT_LIMITS.page });
-        for (const blob of below.blobs) await blobs.remove(call, blob.path);
-        if (below.next === undefined) return;
+      let files = 0;
+      const removed = async (file: string) => {
+        await blobs.remove(call, file);
+        files += 1;
+      };
+      try {
+        if (await blobs.head(call, path)) await removed(path);
+        for (;;) {
+          const below = await blobs.list(call, `${path}/`, { limit: ARTIFACT_LIMITS.page });
+          for (const blob of below.blobs) await removed(blob.path);
+          if (below.next === undefined) return;
+        }
+      } finally {
+        if (files > 0)
+          await table.commit(call, [], {
+            type: 'artifacts.file.removed',
+            subject: path,
+            data: { path, files },
+          });
       }
     },
 
@@ -152,12 +187,16 @@ export function artifactsService(blobs: Blobs, pages: Pages) {
       return { upload, urls };
     },
 
-    completeUpload: (
+    async completeUpload(
       call: Call,
       uri: string,
       upload: string,
       parts: readonly { part: number; etag: string }[],
-    ): Promise<BlobHead> => blobs.completeUpload(call, mustBeAt(call, uri), upload, parts),
+    ): Promise<BlobHead> {
+      const head = await blobs.completeUpload(call, mustBeAt(call, uri), upload, parts);
+      await tellWritten(call, head, {});
+      return head;
+    },
 
     abortUpload: (call: Call, uri: string, upload: string): Promise<void> =>
       blobs.abortUpload(call, mustBeAt(call, uri), upload),

@@ -1,10 +1,40 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { type DropsService, dropsService } from '../../functions/artifacts/drops.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
 import { call } from '../house.ts';
 import { openMlflow } from '../mlflow.ts';
 
 const arrivals = async (house: ReturnType<typeof openMlflow>, path: string) =>
-  (await house.told(`data/${path}`)).map(({ type }) => type);
+  (await house.told(`data/${path}`))
+    .map(({ type }) => type)
+    .filter((type) => type !== 'artifacts.data.overtaken');
+/** What was told of `d`, and which text each entry is about. */
+async function story(house: ReturnType<typeof openMlflow>, texts: readonly string[]) {
+  const named = new Map(
+    texts.map((text) => [createHash('sha256').update(text).digest('hex'), text]),
+  );
+  return (await house.told('data/d')).map(({ type, data }) => {
+    const { sha256 = '' } = data as { sha256?: string };
+    return `${type.split('.').at(-1)} ${named.get(sha256) ?? ''}`.trim();
+  });
+}
+/** Just before a commit of this kind, another process does something, once. */
+function meanwhile(
+  house: ReturnType<typeof openMlflow>,
+  type: string,
+  act: (other: DropsService) => Promise<unknown>,
+) {
+  const other = dropsService(house.blobs, house.table, house.world);
+  let acted = false;
+  house.beforeCommit(async (event) => {
+    if (acted || event?.type !== type) return;
+    acted = true;
+    await act(other);
+  });
+}
+const put = (other: DropsService, text: string) =>
+  other.arrive(call, 'd', new Blob([text]).stream());
 
 describe('data drops', () => {
   test('a drop is stored, told, listed and read back', async () => {
@@ -49,6 +79,44 @@ describe('data drops', () => {
       'artifacts.data.removed',
       'artifacts.data.arrived',
     ]);
+  });
+
+  test('of two that put at once, the last arrival told is of the bytes that lie there', async () => {
+    const house = openMlflow();
+    meanwhile(house, 'artifacts.data.arrived', (other) => put(other, 'second'));
+    const first = await house.ask('PUT', '/api/data/d', Buffer.from('first'));
+    expect(first.status).toBe(200);
+    expect((await house.ask('GET', '/api/data/d')).text).toBe('second');
+    expect(await story(house, ['first', 'second'])).toEqual(['arrived second', 'overtaken first']);
+  });
+
+  test('bytes that were told before and come back while others are being told are told last', async () => {
+    const house = openMlflow();
+    await house.ask('PUT', '/api/data/d', Buffer.from('old'));
+    meanwhile(house, 'artifacts.data.arrived', (other) => put(other, 'old'));
+    await house.ask('PUT', '/api/data/d', Buffer.from('new'));
+    expect((await house.ask('GET', '/api/data/d')).text).toBe('old');
+    expect(await story(house, ['old', 'new'])).toEqual(['arrived old', 'overtaken new']);
+  });
+
+  test('a removal that others arrive before is told of the bytes that it removed', async () => {
+    const house = openMlflow();
+    const old = await house.ask('PUT', '/api/data/d', Buffer.from('old'));
+    meanwhile(house, 'artifacts.data.removed', (other) => put(other, 'new'));
+    expect((await house.ask('DELETE', '/api/data/d')).status).toBe(204);
+    expect((await house.ask('GET', '/api/data/d')).text).toBe('new');
+    expect(await story(house, ['old', 'new'])).toEqual(['arrived old', 'arrived new', 'removed']);
+    expect((await house.told('data/d')).at(-1)?.data).toEqual({ path: 'd', etag: old.body.etag });
+    // The record is of what lies there: these bytes are no news.
+    await house.ask('PUT', '/api/data/d', Buffer.from('new'));
+    expect(await story(house, ['old', 'new'])).toHaveLength(3);
+  });
+
+  test('removing what came past us is told too', async () => {
+    const house = openMlflow();
+    await house.blobs.put(call, 'data/d', Buffer.from('x'));
+    expect((await house.ask('DELETE', '/api/data/d')).status).toBe(204);
+    expect(await arrivals(house, 'd')).toEqual(['artifacts.data.removed']);
   });
 
   test('lists come in pages, each drop once', async () => {

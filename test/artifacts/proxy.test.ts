@@ -1,11 +1,22 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { artifactsRoom } from '../../functions/artifacts/index.ts';
+import { Problem } from '../../functions/kernel/problem.ts';
+import type { LocalBlobs } from '../../local/blobs.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
 import { call, openHouse } from '../house.ts';
 import { openMlflow } from '../mlflow.ts';
 
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
+
+/** Blobs that remove no file named b. */
+const failing = (blobs: LocalBlobs): LocalBlobs => ({
+  ...blobs,
+  remove: async (at, path) => {
+    if (path.endsWith('/b')) throw new Problem('unavailable', 'The store is busy.');
+    await blobs.remove(at, path);
+  },
+});
 
 describe('the artifact proxy', () => {
   test.each([
@@ -25,6 +36,34 @@ describe('the artifact proxy', () => {
       `/ajax-api/2.0/mlflow-artifacts/artifacts/${encodeURI(path)}`,
     );
     expect(ajax.text).toBe(text);
+  });
+
+  test('an audit entry says who wrote which bytes over a file, and who removed how many', async () => {
+    const house = openMlflow();
+    for (const text of ['weights', 'poison'])
+      await house.ask('PUT', `${FILES}/0/r/model/data`, Buffer.from(text));
+    await house.ask('PUT', `${FILES}/0/r/model/MLmodel`, Buffer.from('x'));
+    const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+    expect(await house.told('artifacts/0/r/model/data')).toMatchObject([
+      { type: 'artifacts.file.written', caller: 'ada', data: { sha256: sha256('weights') } },
+      { type: 'artifacts.file.written', data: { sizeBytes: 6, sha256: sha256('poison') } },
+    ]);
+    expect((await house.ask('DELETE', `${FILES}/0/r/model`)).status).toBe(200);
+    const removed = {
+      type: 'artifacts.file.removed',
+      data: { path: 'artifacts/0/r/model', files: 2 },
+    };
+    expect(await house.told('artifacts/0/r/model')).toMatchObject([removed]);
+    await house.ask('DELETE', `${FILES}/0/r/model`);
+    expect(await house.told('artifacts/0/r/model')).toHaveLength(1); // there was nothing any more
+  });
+
+  test('a removal that fails half way tells what it has removed', async () => {
+    const house = openMlflow({ ports: ({ blobs }) => ({ blobs: failing(blobs) }) });
+    for (const name of ['a', 'b', 'c'])
+      await house.ask('PUT', `${FILES}/d/${name}`, Buffer.from(name));
+    expect((await house.ask('DELETE', `${FILES}/d`)).status).toBe(503);
+    expect(await house.told('artifacts/d')).toMatchObject([{ data: { files: 1 } }]);
   });
 
   test('D09: a page is a download and never runs on our origin', async () => {
