@@ -63,5 +63,9 @@ export class DataStack extends Stack {
     };
     new CfnOutput(this, 'TableName', { value: this.table.tableName });
     new CfnOutput(this, 'BucketName', { value: this.bucket.bucketName });
+    new CfnOutput(this, 'Kept', {
+      value:
+        'cdk destroy leaves this table and this bucket, and what was made at run time; docs/guides/operations.md says how to remove them for good',
+    });
   }
 }

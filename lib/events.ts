@@ -236,7 +236,8 @@ export class EventsStack extends Stack {
     new Alarm(this, id, {
       metric,
       threshold,
-      alarmDescription,
+      // docs/runbooks has a page for each; test/stacks/runbooks.test.ts compares.
+      alarmDescription: `${alarmDescription}. What to do: docs/runbooks/${id.replace(/-alarm$/, '')}.md`,
       evaluationPeriods: 1,
       comparisonOperator: ComparisonOperator.GREATER_THAN_THRESHOLD,
       treatMissingData: TreatMissingData.NOT_BREACHING,

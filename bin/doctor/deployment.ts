@@ -8,7 +8,7 @@ import {
 import { type Check, fail, ok, type Verdict, warn } from '../../local/doctor_checks.ts';
 import type { Clients } from '../doctor-aws.ts';
 
-/** As lib/stillflow.ts names them; `test/operations/doctor-aws.test.ts` compares. */
+/** As lib/constructs/stillflow.ts names them; test/stacks/runbooks.test.ts compares. */
 export const STACKS = ['data', 'compute', 'api', 'workflows', 'events'].map(
   (name) => `stillflow-${name}`,
 );

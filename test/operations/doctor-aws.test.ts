@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import {
   DescribeContinuousBackupsCommand,
@@ -24,7 +22,6 @@ import { DescribeStateMachineCommand } from '@aws-sdk/client-sfn';
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { STACKS } from '../../bin/doctor/deployment.ts';
 import { accountChecks } from '../../bin/doctor-aws.ts';
 import { examine, type Finding } from '../../local/doctor_checks.ts';
 import { clients, fault, healthy, mocks, quota, role, stack, table } from './account.ts';
@@ -364,10 +361,4 @@ test.each([
   for (const { result } of others) expect(result).toBe('skipped');
   expect(mocks.cloudformation.calls()).toHaveLength(0);
   expect(mocks.quotas.calls()).toHaveLength(0);
-});
-
-test('the stacks that are looked for are those that are deployed', () => {
-  const source = readFileSync(join(import.meta.dirname, '../../lib/stillflow.ts'), 'utf8');
-  const deployed = [...source.matchAll(/new \w+Stack\(app, '([\w-]+)'/g)].map(([, name]) => name);
-  expect(STACKS).toEqual(deployed);
 });

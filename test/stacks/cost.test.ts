@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ROOT } from '../../lib/bundle.ts';
+import { ROOT } from '../../lib/stage.ts';
 import { costPage } from '../../lib/cost_page.ts';
 import { unpriced } from '../../lib/estimate.ts';
 import { synthesize } from './templates.ts';
 
 const { templates } = synthesize();
-const PAGE = join(ROOT, 'docs/guides/cost.md');
+const PAGE = join(import.meta.dirname, '../../docs/guides/cost.md');
 
 test('every resource of the stacks has a price, or is known to be billed by use alone', () => {
   expect(Object.keys(templates).length).toBeGreaterThan(4);
