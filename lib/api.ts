@@ -51,6 +51,12 @@ export const mountsOfRooms = (rooms: App['rooms']): Mount[] =>
 export class ApiStack extends Stack {
   /** `https://<id>.execute-api.<region>.amazonaws.com`, the one that takes tokens. */
   readonly url: string;
+  /** The same for clients that sign. */
+  readonly signedUrl: string;
+  readonly signedApiId: string;
+  readonly tokenApiId: string;
+  /** Where a room streams. */
+  readonly streamUrl: string | undefined;
 
   constructor(scope: Construct, id: string, props: ApiProps) {
     super(scope, id, props);
@@ -75,9 +81,12 @@ export class ApiStack extends Stack {
       this.mount(name, lambda, tokens, own, authorizer);
       this.mount(name, lambda, signed, own, undefined);
     }
-    this.front(props, environment);
+    this.streamUrl = this.front(props, environment);
+    this.tokenApiId = tokens.ref;
+    this.signedApiId = signed.ref;
+    this.signedUrl = signed.attrApiEndpoint;
     new CfnOutput(this, 'Url', { value: this.url });
-    new CfnOutput(this, 'SignedUrl', { value: signed.attrApiEndpoint });
+    new CfnOutput(this, 'SignedUrl', { value: this.signedUrl });
   }
 
   private http(id: string, credential: Credential): CfnApi {
@@ -173,11 +182,14 @@ export class ApiStack extends Stack {
    * A function URL takes every request; the function checks the token itself before it reads any further. One function
    * for all rooms, so of what they are granted it has what reads and invokes: nothing is started or deleted here.
    */
-  private front(props: ApiProps, environment: Readonly<Record<string, string>>): void {
+  private front(
+    props: ApiProps,
+    environment: Readonly<Record<string, string>>,
+  ): string | undefined {
     const streaming = Object.entries(props.rooms).filter(([, { routes }]) =>
       routes.some(({ streams }) => streams),
     );
-    if (streaming.length === 0) return;
+    if (streaming.length === 0) return undefined;
     const uses = new Set(streaming.flatMap(([room]) => usesOf(room)));
     const { lambda } = new OurFunction(this, 'front', {
       entry: 'functions/handlers/front.ts',
@@ -195,6 +207,7 @@ export class ApiStack extends Stack {
       invokeMode: InvokeMode.RESPONSE_STREAM,
     });
     new CfnOutput(this, 'StreamUrl', { value: url.url });
+    return url.url;
   }
 }
 

@@ -22,6 +22,8 @@ export interface ComputeProps extends StackProps {
   readonly data: DataStack;
   /** Names of the rooms' tasks that machines invoke: `begin-task`. */
   readonly tasks: readonly string[];
+  /** Whether pipelines are deployed: without them there is no launcher, and no layer is needed. */
+  readonly runsSteps: boolean;
 }
 
 /** Where steps run: the zip Lambda of light Python steps, and the roles of jobs and of machines. */
@@ -37,8 +39,10 @@ export class ComputeStack extends Stack {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
       }),
     });
-    give(machine, machineGrants(this, job, [...props.tasks.map(functionName), RUN_STEP]));
+    const steps = props.runsSteps ? [RUN_STEP] : [];
+    give(machine, machineGrants(this, job, [...props.tasks.map(functionName), ...steps]));
     this.roles = { machine, job, endpoint };
+    if (!props.runsSteps) return;
     this.runStep(props.data);
     this.launcher(props.data);
   }

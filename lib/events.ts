@@ -64,25 +64,30 @@ export class EventsStack extends Stack {
         [tableGrant(props.data.table), ...grantsOf(this, props.data, props.roles, 'blobs')],
         Object.values(props.rooms).flatMap(({ folders }) => folders.map(({ prefix }) => prefix)),
       );
-    this.translator('ended', publish, {
-      source: ['aws.states'],
-      detailType: ['Step Functions Execution Status Change'],
-      detail: {
-        status: ['SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED'],
-        // Other machines of the account are no matter of ours.
-        stateMachineArn: [DEPLOYED, MADE].map((start) => ({
-          prefix: arns(this).machine(start),
-        })),
-      },
-    });
-    this.translator('arrived', publish, {
-      source: ['aws.s3'],
-      detailType: ['Object Created'],
-      detail: {
-        bucket: { name: [props.data.bucket.bucketName] },
-        object: { key: [{ wildcard: '*/data/*' }] },
-      },
-    });
+    const heard = Object.values(props.rooms)
+      .flatMap(({ followers }) => followers)
+      .flatMap(({ hears }) => hears);
+    if (heard.includes('machines.execution.ended'))
+      this.translator('ended', publish, {
+        source: ['aws.states'],
+        detailType: ['Step Functions Execution Status Change'],
+        detail: {
+          status: ['SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED'],
+          // Other machines of the account are no matter of ours.
+          stateMachineArn: [DEPLOYED, MADE].map((start) => ({
+            prefix: arns(this).machine(start),
+          })),
+        },
+      });
+    if (props.rooms['triggers'])
+      this.translator('arrived', publish, {
+        source: ['aws.s3'],
+        detailType: ['Object Created'],
+        detail: {
+          bucket: { name: [props.data.bucket.bucketName] },
+          object: { key: [{ wildcard: '*/data/*' }] },
+        },
+      });
     if (props.rooms['triggers'])
       this.clock('Tick', 'triggers', 'rate(1 minute)', 'Rules of stillflow that follow a clock');
     // Some minutes past, when what the hour's last events left has been noted.

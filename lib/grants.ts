@@ -2,7 +2,7 @@ import { ArnFormat, type Stack } from 'aws-cdk-lib';
 import { Effect, type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { RUNTIME_PREFIX } from '../functions/platform/aws/jobs.ts';
 import { cloudName } from '../functions/platform/aws/names.ts';
-import { DEPLOYED, RESOURCES, RULE_ACTIONS, WRITTEN } from '../statemachines/resources.ts';
+import { DEPLOYED, RESOURCES, RULE_ACTIONS } from '../statemachines/resources.ts';
 import type { DataStack } from './data.ts';
 import type { Use } from './rooms.ts';
 
@@ -46,9 +46,8 @@ export function arns(stack: Stack) {
   };
 }
 
-/** The written machines, and those that workspaces made. */
-const machines = (arn: (name: string) => string): string[] =>
-  [...WRITTEN.map((name) => `${DEPLOYED}${name}`), MADE_NAMES].map(arn);
+/** What stacks deployed, a pipeline's versions too, and what workspaces made. */
+const machines = (arn: (name: string) => string): string[] => [`${DEPLOYED}*`, MADE_NAMES].map(arn);
 
 /** What the table asks for: no scan, no index, no table administration. */
 export const tableGrant = (table: DataStack['table']): Grant => ({
@@ -142,12 +141,11 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
     case 'machines':
       return [
         {
-          actions: [
-            'states:CreateStateMachine',
-            'states:DescribeStateMachine',
-            'states:DeleteStateMachine',
-            'states:StartExecution',
-          ],
+          actions: ['states:CreateStateMachine', 'states:DeleteStateMachine'],
+          resources: [at.machine(MADE_NAMES)],
+        },
+        {
+          actions: ['states:DescribeStateMachine', 'states:StartExecution'],
           resources: machines(at.machine),
         },
         {

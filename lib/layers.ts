@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, stage } from './bundle.ts';
+import { ROOT, stage } from './stage.ts';
 
 /** The Lambda's Python; wheels are chosen for it, whatever Python this machine has. */
 export const PYTHON = { version: '3.13', machine: 'aarch64' } as const;

@@ -22,6 +22,39 @@ export const USES: Readonly<Record<string, readonly Use[]>> = {
   site: [],
 };
 
+/** What people work with in a deployment, and what else each needs there; the other rooms are in every one. */
+const STANDS_ON: Readonly<Record<string, readonly string[]>> = {
+  artifacts: [],
+  tracking: ['artifacts'],
+  registry: ['tracking'],
+  pipelines: ['tracking'],
+  serving: ['registry'],
+  triggers: ['pipelines'],
+  loops: ['triggers', 'registry', 'serving'],
+};
+
+/**
+ * Of all rooms those asked for and what they stand on, in the order of `rooms`: tokens, audit and the page are in every
+ * deployment. All of them where none is asked for. Throws naming what is no such room.
+ */
+export function partOf(rooms: App['rooms'], asked: readonly string[] | undefined): App['rooms'] {
+  if (asked === undefined) return rooms;
+  const known = Object.keys(STANDS_ON).filter((name) => Object.hasOwn(rooms, name));
+  const wanted = new Set<string>();
+  const want = (name: string) => {
+    if (!known.includes(name))
+      throw new Error(`rooms: '${name}' is no room to deploy; there are ${known.join(', ')}`);
+    if (wanted.has(name)) return;
+    wanted.add(name);
+    for (const below of STANDS_ON[name] ?? []) want(below);
+  };
+  for (const name of asked) want(name);
+  if (wanted.size === 0) throw new Error(`rooms: name at least one of ${known.join(', ')}`);
+  return Object.fromEntries(
+    Object.entries(rooms).filter(([name]) => wanted.has(name) || !known.includes(name)),
+  );
+}
+
 export const usesOf = (room: string): readonly Use[] => {
   const uses = Object.hasOwn(USES, room) ? USES[room] : undefined;
   if (!uses) throw new Error(`lib/rooms.ts does not say what the room '${room}' uses`);

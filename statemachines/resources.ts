@@ -70,6 +70,19 @@ export type WrittenMachine = (typeof WRITTEN)[number];
 export const isWritten = (name: string): name is WrittenMachine =>
   (WRITTEN as readonly string[]).includes(name);
 
+/**
+ * The machine of a pipeline that a stack made, as rooms name it: `stillflow_demand_3` is the published version 3 of
+ * `stillflow-demand`. What is made at run time has no `_` in its name.
+ */
+export const stackMachine = (pipeline: string, version: string): string =>
+  `stillflow_${pipeline}_${version}`;
+
+/** `demand` and `3` of `stillflow_demand_3`. Undefined: the machine is none of a stack's pipelines. */
+export function readStackMachine(machine: string): { name: string; version: string } | undefined {
+  const [, name, version] = /^stillflow_([a-z0-9-]+)_(\d+)$/.exec(machine) ?? [];
+  return name === undefined || version === undefined ? undefined : { name, version };
+}
+
 /** What every deployed thing's name starts with: functions and written machines. */
 export const DEPLOYED = 'stillflow-';
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EventBridgeEvent } from 'aws-lambda';
-import { DEPLOYED, isWritten } from '../../statemachines/resources.ts';
+import { DEPLOYED } from '../../statemachines/resources.ts';
 import type { Told } from '../kernel/event.ts';
 import { ulid, WorkspaceId } from '../kernel/ids.ts';
 import { cloudName } from '../platform/aws/names.ts';
@@ -97,7 +97,7 @@ export function ending(
 
 function machineOf(deployed: string, workspace: string): string | undefined {
   const written = deployed.startsWith(DEPLOYED) ? deployed.slice(DEPLOYED.length) : '';
-  if (isWritten(written)) return written;
+  if (written !== '') return written;
   const own = cloudName(workspace, '');
   return deployed.startsWith(own) ? deployed.slice(own.length) : undefined;
 }

@@ -1,3 +1,4 @@
+import { readStackMachine } from '../../statemachines/resources.ts';
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
@@ -23,6 +24,8 @@ interface NewPipeline {
 }
 export interface NewVersion extends NewPipeline {
   readonly codeSourceUrl?: string;
+  /** One that a stack made: it is neither defined nor removed here. */
+  readonly machine?: string;
 }
 
 /** A new installation has one. Source: backend/src/apiserver/resource, CreateDefaultExperiment. */
@@ -164,7 +167,7 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
     ): Promise<Pipeline> {
       const id = newUuid(world) as PipelineId;
       const createdAt = world.now();
-      const { codeSourceUrl: _, ...fields } = wanted;
+      const { codeSourceUrl: _, machine: __, ...fields } = wanted;
       const pipeline: Pipeline = { id, createdAt, ...fields };
       const version = document && (await versionOf(call, id, wanted, document));
       const event = about('pipelines.pipeline.created', `pipelines/${id}`, { pipeline, version });
@@ -268,11 +271,23 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
         };
       });
     },
+    /** The newest again. Throws `missing`. */
+    renewVersion(call: Call, version: Version): Promise<Version> {
+      const createdAt = world.now();
+      return store.changeVersion(call, version, (now) => {
+        const record = { ...now, createdAt };
+        return {
+          record,
+          event: about('pipelines.version.renewed', `pipelines/${version.pipelineId}`, record),
+        };
+      });
+    },
     /** The machine goes too, unless another version is the same; every start defines it anew. */
     async deleteVersion(call: Call, pipelineId: PipelineId, id: VersionId): Promise<void> {
       const version = await catalog.getVersion(call, pipelineId, id);
       const event = about('pipelines.version.deleted', `pipelines/${pipelineId}`, { id });
       await store.removeVersion(call, version, event);
+      if (readStackMachine(version.machine)) return;
       const rest = await store.listVersions(call, pipelineId);
       if (!rest.some(({ machine }) => machine === version.machine))
         await machines.remove(call, version.machine);
@@ -282,11 +297,13 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
   async function versionOf(
     call: Call,
     pipelineId: PipelineId,
-    { codeSourceUrl, ...fields }: NewVersion,
+    { codeSourceUrl, machine, ...fields }: NewVersion,
     document: PipelineDocument,
   ): Promise<Version> {
     const compiled = specs.compile(document);
-    const spec = await specs.keep(call, document, compiled);
+    const spec = machine
+      ? await store.keepSpec(call, document)
+      : await specs.keep(call, document, compiled);
     return {
       id: newUuid(world) as VersionId,
       pipelineId,
@@ -294,7 +311,7 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
       ...fields,
       ...(codeSourceUrl ? { codeSourceUrl } : {}),
       spec,
-      machine: compiled.machine,
+      machine: machine ?? compiled.machine,
       warnings: compiled.plan.warnings,
     };
   }

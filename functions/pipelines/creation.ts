@@ -1,3 +1,4 @@
+import { readStackMachine } from '../../statemachines/resources.ts';
 import type { Call } from '../kernel/call.ts';
 import { Problem } from '../kernel/problem.ts';
 import { newUuid } from '../kernel/world.ts';
@@ -51,8 +52,8 @@ export function runCreation({ platform, store, specs, runsImage }: RunParts, cat
   async function drafted(call: Call, wanted: NewRun): Promise<Run> {
     // A retry key belongs to the commit of the run, and to no other on the way there.
     const { retry: _, ...aside } = call;
-    const { compiled, version, keep } = await sourceOf(aside, wanted.source);
-    const { plan, machine } = compiled;
+    const { compiled, version, machine, keep } = await sourceOf(aside, wanted.source);
+    const { plan } = compiled;
     const values = runParameters(plan.name, plan.parameters, wanted.parameters);
     const warnings = [
       ...plan.warnings,
@@ -96,7 +97,8 @@ export function runCreation({ platform, store, specs, runsImage }: RunParts, cat
   async function sourceOf(call: Call, source: NewRun['source']) {
     if ('pipeline' in source) {
       const compiled = specs.compile(source);
-      return { compiled, version: undefined, keep: () => specs.keep(call, source, compiled) };
+      const keep = () => specs.keep(call, source, compiled);
+      return { compiled, version: undefined, machine: compiled.machine, keep };
     }
     const { pipelineId, versionId } = source;
     const version = versionId
@@ -110,9 +112,11 @@ export function runCreation({ platform, store, specs, runsImage }: RunParts, cat
         'Invalid input error: pipeline_spec or pipeline_version_reference is required.',
         { field: 'pipeline_version_reference' },
       );
-    const { pipelineId: home, id, spec } = version;
+    const { pipelineId: home, id, spec, machine } = version;
+    const compiled = await specs.compiled(call, spec);
     return {
-      compiled: await specs.compiled(call, spec),
+      compiled,
+      machine: readStackMachine(machine) ? machine : compiled.machine,
       version: { pipelineId: home, versionId: id },
       keep: async () => spec,
     };

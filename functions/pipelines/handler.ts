@@ -5,4 +5,4 @@ import { groundRooms, pipelinesOver } from '../wire.ts';
 
 const platform = await awsPlatform({ blobs: blobsOf, jobs: jobsOf, machines: machinesOf });
 const room = pipelinesOver(platform, groundRooms(platform), stepsOf(platform));
-export const { http, follow, task } = lambdas(room, platform);
+export const { http, follow, task, declare } = lambdas(room, platform);

@@ -7,6 +7,7 @@ import type { Room } from '../room.ts';
 import type { TrackingService } from '../tracking/service.ts';
 import type { StepTokens } from '../workspaces/index.ts';
 import { machineRoutes } from './api.ts';
+import { declaredPipelines } from './declared.ts';
 import { type ReadDocument, readDocument } from './document.ts';
 import { catalogRoutes } from './kfp.ts';
 import { runRoutes } from './kfp-runs.ts';
@@ -94,6 +95,7 @@ export function pipelinesRoom(
       'finish-dag': finishDag(parts),
     },
     folders: [],
+    declared: { pipeline: declaredPipelines(service.catalog, read ?? inThisThread) },
   };
 }
 

@@ -1,3 +1,4 @@
+import { readStackMachine } from '../../statemachines/resources.ts';
 import type { Call } from '../kernel/call.ts';
 import { Problem, type ProblemCode } from '../kernel/problem.ts';
 import type { HistoryEvent } from '../platform/ports.ts';
@@ -194,7 +195,8 @@ export function pipelinesService(parts: RunParts) {
       startedAt: run.createdAt,
       tags: { [RUN_TAG]: run.id, 'stillflow.pipeline.name': run.pipeline },
     });
-    await specs.define(call, await specs.compiled(call, run.spec));
+    if (!readStackMachine(run.machine))
+      await specs.define(call, await specs.compiled(call, run.spec));
     if (run.startedElsewhere && run.attempt === 0) return;
     const input = { run: run.id, attempt: run.attempt };
     await machines.start(call, run.machine, executionOf(run), input);

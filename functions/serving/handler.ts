@@ -6,4 +6,4 @@ const uses = { blobs: blobsOf, endpoints: endpointsOf, machines: machinesOf };
 const platform = await awsPlatform(uses);
 const ground = groundRooms(platform);
 const room = servingOver(platform, ground, registryOver(platform, ground).service);
-export const { http, follow, task } = lambdas(room, platform);
+export const { http, follow, task, declare } = lambdas(room, platform);

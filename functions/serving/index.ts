@@ -2,6 +2,7 @@ import { pages } from '../kernel/page.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import { servingRoutes } from './api.ts';
+import { declaredEndpoints } from './declared.ts';
 import { deployments, type Models } from './deployment.ts';
 import { inferenceRoutes } from './inference.ts';
 import { invocationRoutes } from './invocations.ts';
@@ -40,13 +41,21 @@ export function servingRoom(
     changed: routes.forget,
   };
   const service = servingService(parts);
+  const waiting = declaredEndpoints(service, table);
   const steps = deployments(parts);
   const predict = predictions({ routing: routes, endpoints });
   return {
     service,
     routes: [...servingRoutes(service), ...invocationRoutes(predict), ...inferenceRoutes(predict)],
     followers: [
-      { name: 'serving-alias', hears: ['registry.alias.set'], run: service.follow },
+      {
+        name: 'serving-alias',
+        hears: ['registry.alias.set'],
+        async run(call, told) {
+          await service.follow(call, told);
+          await waiting.follow(call, told);
+        },
+      },
       {
         name: 'serving-asked',
         hears: ['serving.endpoint.asked', 'serving.rollback.asked'],
@@ -69,5 +78,6 @@ export function servingRoom(
     ],
     tasks: servingTasks(steps),
     folders: [],
+    declared: { endpoint: waiting.declared },
   };
 }

@@ -2,6 +2,7 @@ import { pages } from '../kernel/page.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import { triggerRoutes } from './api.ts';
+import { declaredRules } from './declared.ts';
 import { type Firings, firings } from './firing.ts';
 import type { Runs } from './runs.ts';
 import { type TriggerService, triggerService } from './service.ts';
@@ -41,5 +42,6 @@ export function triggersRoom(
     followers: [{ name: 'triggers-rules', hears: ['*'], run: fire.hear }],
     tasks: {},
     folders: [],
+    declared: { rule: declaredRules(service) },
   };
 }

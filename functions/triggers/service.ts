@@ -177,8 +177,9 @@ async function blame(field: string, check: Promise<void>): Promise<void> {
   }
 }
 
-function sameRule(a: Rule, b: Rule): boolean {
-  const told = ({ on, start, debounceSeconds, maximumPerHour, enabled }: Rule) =>
+/** Whether both say the same, whatever their names and times. */
+export function sameRule(a: RuleAsked, b: RuleAsked): boolean {
+  const told = ({ on, start, debounceSeconds, maximumPerHour, enabled }: RuleAsked) =>
     canonical({ on, start, debounceSeconds, maximumPerHour, enabled });
   return told(a) === told(b);
 }

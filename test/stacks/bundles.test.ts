@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { bundle, ROOT } from '../../lib/bundle.ts';
+import { bundle } from '../../lib/bundle.ts';
 import { readRooms, usesOf } from '../../lib/rooms.ts';
+import { ROOT } from '../../lib/stage.ts';
 
 const rooms = Object.keys(readRooms().rooms);
 const entries = [

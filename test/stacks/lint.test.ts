@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ROOT } from '../../lib/bundle.ts';
+import { ROOT } from '../../lib/stage.ts';
 import { synthesize } from './templates.ts';
 
 const LOCK = join(ROOT, 'test/stacks/requirements.lock');

@@ -12,7 +12,7 @@ import {
   StartExecutionCommand,
   StopExecutionCommand,
 } from '@aws-sdk/client-sfn';
-import { DEPLOYED, isWritten } from '../../../statemachines/resources.ts';
+import { DEPLOYED, isWritten, readStackMachine } from '../../../statemachines/resources.ts';
 import type { Call } from '../../kernel/call.ts';
 import type { Json } from '../../kernel/json.ts';
 import { Problem, type ProblemCode } from '../../kernel/problem.ts';
@@ -35,10 +35,18 @@ const PAGE = 1000;
  * `Step Functions Execution Status Change` to the relay as `machines.execution.ended`.
  */
 export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): Machines {
-  const deployed = (call: Call, machine: string) =>
-    isWritten(machine) ? `${DEPLOYED}${machine}` : cloudName(call.workspace, machine);
-  const machineArn = (call: Call, machine: string) =>
-    `${arn}:stateMachine:${deployed(call, machine)}`;
+  const deployed = (call: Call, machine: string) => {
+    const shared = isWritten(machine) ? machine : readStackMachine(machine)?.name;
+    return shared === undefined ? cloudName(call.workspace, machine) : `${DEPLOYED}${shared}`;
+  };
+  /** A stack's pipeline by its version, so that a run keeps to the text that it was created for. */
+  const machineArn = (call: Call, machine: string) => {
+    const version = readStackMachine(machine)?.version;
+    const whole = `${arn}:stateMachine:${deployed(call, machine)}`;
+    return version === undefined ? whole : `${whole}:${version}`;
+  };
+  const madeByStack = (machine: string) =>
+    isWritten(machine) || readStackMachine(machine) !== undefined;
   const executionArn = (call: Call, machine: string, execution: string) =>
     `${arn}:execution:${deployed(call, machine)}:${call.workspace}-${execution}`;
 
@@ -73,7 +81,7 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
   return {
     async define(call, name, definition) {
       checkMachineName(name);
-      if (isWritten(name))
+      if (madeByStack(name))
         throw new Problem('conflict', `${name} is a written state machine: choose another name.`);
       try {
         await client.send(
@@ -95,7 +103,7 @@ export function stepFunctions({ client, arn, roleArn }: StepFunctionsOptions): M
     },
 
     async remove(call, name) {
-      if (isWritten(name))
+      if (madeByStack(name))
         throw new Problem('conflict', `${name} is a written state machine and stays.`);
       try {
         const stateMachineArn = machineArn(call, name);
