@@ -52,6 +52,8 @@ endpointsContract(
         runtime: new SageMakerRuntimeClient(client),
         logs: new CloudWatchLogsClient(client),
         blobs,
+        // The local model servers scale by themselves; endpoints-scaling.test.ts is about this.
+        scaling: { put: async () => undefined, remove: async () => undefined },
       },
     );
     return {

@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { ENDPOINT_REQUESTS } from './endpoint_requests.ts';
 import { FOLDER, golden, goldenNames, JOB_REQUESTS } from './requests.ts';
 
-const MADE = { ...JOB_REQUESTS };
+const MADE = { ...JOB_REQUESTS, ...ENDPOINT_REQUESTS };
 
 test('every golden request is made by our code', () => {
   if (!process.env['STILLFLOW_GOLDEN'])

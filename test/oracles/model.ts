@@ -125,16 +125,28 @@ function string(shape: Shape, value: string, path: string): string | undefined {
 }
 
 const patterns = new Map<string, RegExp>();
+/** Java's names of classes, in ASCII. */
+const CLASSES: Readonly<Record<string, string>> = {
+  Print: '\\x20-\\x7e',
+  ASCII: '\\x00-\\x7f',
+  Alnum: 'A-Za-z0-9',
+  Graph: '\\x21-\\x7e',
+};
+const spelledOut = (pattern: string): string =>
+  pattern.replace(/\\p\{(\w+)\}/g, (whole, name: string) =>
+    Object.hasOwn(CLASSES, name) ? `[${CLASSES[name]}]` : whole,
+  );
+
 /** Java's patterns, which match the whole value. One that JavaScript cannot read lets everything through. */
 function patternOf(pattern: string): RegExp {
   const known = patterns.get(pattern);
   if (known) return known;
   let made = /^/;
   try {
-    made = new RegExp(`^(?:${pattern})$`, 'u');
+    made = new RegExp(`^(?:${spelledOut(pattern)})$`, 'u');
   } catch {
     try {
-      made = new RegExp(`^(?:${pattern})$`);
+      made = new RegExp(`^(?:${spelledOut(pattern)})$`);
     } catch {
       // lets everything through
     }

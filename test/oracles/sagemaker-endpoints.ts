@@ -116,14 +116,14 @@ const ACTIONS: Record<string, (skin: Skin, asked: Fields) => Promise<Fields>> = 
     const [variant] = asked['ProductionVariants'] as {
       ModelName: string;
       VariantName: string;
-      ServerlessConfig: { MaxConcurrency: number };
+      ServerlessConfig?: { MaxConcurrency: number };
     }[];
     if (skin.configs.has(name))
       throw invalid(`Cannot create already existing endpoint configuration "${name}".`);
     if (!variant || !skin.models.has(variant.ModelName)) throw invalid('Could not find model.');
     skin.configs.set(name, {
       model: variant.ModelName,
-      concurrency: variant.ServerlessConfig.MaxConcurrency,
+      concurrency: variant.ServerlessConfig?.MaxConcurrency ?? 1,
       variant: variant.VariantName,
     });
     return { EndpointConfigArn: name };

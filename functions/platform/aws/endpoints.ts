@@ -1,12 +1,9 @@
-import { createHash } from 'node:crypto';
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
 import { S3Client } from '@aws-sdk/client-s3';
 import {
   CreateEndpointCommand,
   CreateEndpointConfigCommand,
-  type CreateEndpointConfigCommandInput,
   CreateModelCommand,
-  type CreateModelCommandInput,
   DeleteEndpointCommand,
   DeleteEndpointConfigCommand,
   DeleteModelCommand,
@@ -15,28 +12,34 @@ import {
   SageMakerClient,
   UpdateEndpointCommand,
 } from '@aws-sdk/client-sagemaker';
-import {
-  InvokeEndpointCommand,
-  ModelError,
-  SageMakerRuntimeClient,
-} from '@aws-sdk/client-sagemaker-runtime';
+import { SageMakerRuntimeClient } from '@aws-sdk/client-sagemaker-runtime';
 import type { Call } from '../../kernel/call.ts';
 import { Problem } from '../../kernel/problem.ts';
 import type { World } from '../../kernel/world.ts';
 import { checkEndpointSpec, checkName } from '../job_spec.ts';
-import type {
-  Blobs,
-  EndpointSpec,
-  EndpointState,
-  EndpointStatus,
-  Endpoints,
-  InferenceAnswer,
-} from '../ports.ts';
+import type { Blobs, EndpointSpec, EndpointState, EndpointStatus, Endpoints } from '../ports.ts';
 import { archiveOf } from './archive.ts';
 import { s3Blobs } from './blobs.ts';
+import { componentStatus, components } from './components.ts';
+import { headedFor, statusFrom } from './endpoint_status.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
+import {
+  configRequest,
+  type HostingPlace,
+  hardwareName,
+  type Kind,
+  kindOf,
+  modelRequest,
+  revisionName,
+  scaledOf,
+  scalingRequests,
+  wakeName,
+} from './hosting.ts';
+import { invocations, variantOf } from './invocations.ts';
 import { readStreams } from './logs.ts';
 import { cloudName } from './names.ts';
+import type { Scaling } from './scaling.ts';
+import { tagsOf } from './tags.ts';
 
 export interface EndpointSettings {
   readonly region: string;
@@ -47,12 +50,16 @@ export interface EndpointSettings {
    * AWS's published ones does. `mlflow sagemaker build-and-push-container` makes one.
    */
   readonly servingImage?: string;
+  /** A KMS key for the disks of instances; AWS's own without it. */
+  readonly volumeKey?: string;
 }
 export interface EndpointClients {
   readonly sagemaker: SageMakerClient;
   readonly runtime: SageMakerRuntimeClient;
   readonly logs: CloudWatchLogsClient;
   readonly blobs: Blobs;
+  /** Loaded when first needed, where it is not given. */
+  readonly scaling?: Scaling;
 }
 
 const clientsOf = ({ bucket }: EndpointSettings): EndpointClients => ({
@@ -62,74 +69,13 @@ const clientsOf = ({ bucket }: EndpointSettings): EndpointClients => ({
   blobs: s3Blobs({ client: new S3Client({}), bucket }),
 });
 
-/** A revision as part of a cloud name: a model and an endpoint's configuration are made once for each. */
-export const revisionName = (workspace: string, { name, revision }: EndpointSpec): string =>
-  cloudName(
-    workspace,
-    createHash('sha256').update(`${name}\0${revision}`).digest('hex').slice(0, 40),
-  );
-
 /**
- * The variant bears its revision's name, since its name is all that SageMaker says of who answered. A revision that is no
- * such name says nothing. Source: SageMaker API, ProductionVariant; InvokeEndpoint, x-Amzn-Invoked-Production-Variant.
- */
-export const variantOf = (revision: string): string =>
-  /^(?=.{1,61}$)[A-Za-z0-9](-*[A-Za-z0-9])*$/.test(revision) ? `r-${revision}` : 'all';
-
-const answeredBy = (variant: string | undefined): { revision?: string } =>
-  variant?.startsWith('r-') ? { revision: variant.slice(2) } : {};
-
-/**
- * `image`: a container that serves an MLmodel folder at /opt/ml/model. `archiveUri`: that folder as a gzipped tar, which
- * SageMaker unpacks there; a folder as it is (ModelDataSource) is not for serverless endpoints.
- * Source: SageMaker API, ContainerDefinition, ModelDataSource. Not verified on an account.
- */
-export function modelRequest(
-  spec: EndpointSpec,
-  modelName: string,
-  roleArn: string,
-  image: string,
-  archiveUri: string,
-): CreateModelCommandInput {
-  return {
-    ModelName: modelName,
-    ExecutionRoleArn: roleArn,
-    PrimaryContainer: {
-      Image: image,
-      ModelDataUrl: archiveUri,
-      Environment: { ...spec.env },
-    },
-  };
-}
-
-/** Serverless: nothing is billed while nobody asks. A minimum keeps so many copies warm. */
-export function configRequest(
-  spec: EndpointSpec,
-  configName: string,
-): CreateEndpointConfigCommandInput {
-  const { minimum, maximum, concurrency } = spec.scale;
-  const most = Math.min(200, maximum * concurrency);
-  return {
-    EndpointConfigName: configName,
-    ProductionVariants: [
-      {
-        VariantName: variantOf(spec.revision),
-        ModelName: configName,
-        ServerlessConfig: {
-          MemorySizeInMB: 3072,
-          MaxConcurrency: most,
-          ...(minimum > 0 ? { ProvisionedConcurrency: Math.min(most, minimum * concurrency) } : {}),
-        },
-      },
-    ],
-  };
-}
-
-/**
- * Endpoints as serverless SageMaker endpoints. A revision is a model and a configuration named by it, so deploying it
- * twice makes neither twice; UpdateEndpoint keeps the old one answering until the new one does. While one is being
- * changed SageMaker takes no other change: deploy throws `unavailable` with a time to wait. `endpoints/<name>/` in Blobs
- * holds the target and, by configuration, which revision it is and its model's archive.
+ * Endpoints as SageMaker endpoints, of the kind that hosting.ts chooses. A revision is a model and a configuration named
+ * by it, so deploying it twice makes neither twice; UpdateEndpoint keeps the old one answering until the new one does, and
+ * where the model sits in an inference component, UpdateInferenceComponent does. While one is being changed SageMaker takes
+ * no other change: deploy throws `unavailable` with a time to wait. What scales an endpoint is made by `complete` once it
+ * is in service. `endpoints/<name>/` in Blobs holds the target and, by configuration, which revision it is and its
+ * model's archive; `scaled` what scales it; `asked` which model its component was last asked for.
  */
 export function awsEndpoints(
   settings: EndpointSettings,
@@ -144,6 +90,79 @@ export function awsEndpoints(
   const path = (name: string, file: string) => `endpoints/${name}/${file}.json`;
   const archive = (name: string, config: string) => `endpoints/${name}/${config}.tar.gz`;
 
+  const sagemaker = () => use().sagemaker;
+  const parts = components(sagemaker);
+  let loading: Promise<Scaling> | undefined;
+  const scaling = (): Promise<Scaling> =>
+    (loading ??= use().scaling
+      ? Promise.resolve(use().scaling as Scaling)
+      : import('./scaling.ts').then(({ awsScaling }) => awsScaling()));
+
+  async function keep(call: Call, file: string, kept: object): Promise<void> {
+    await use().blobs.put(call, file, Buffer.from(JSON.stringify(kept)));
+  }
+
+  async function read<T>(call: Call, file: string): Promise<T | undefined> {
+    const blob = await use().blobs.get(call, file);
+    return blob && ((await new Response(blob.body).json()) as T);
+  }
+
+  /** An update may not take away a variant that is scaled. Source: SageMaker developer guide, "Delete a scaling policy". */
+  async function unscale(call: Call, name: string, kind: Kind): Promise<void> {
+    if (kind === 'serverless') return;
+    const kept = await read<Kept>(call, path(name, 'scaled'));
+    if (!kept) return;
+    const scaled = scaledOf(kind, call.workspace, name, kept.variant);
+    const alarm = kind === 'component' ? wakeName(call.workspace, name) : undefined;
+    await worded(name, async () => (await scaling()).remove(scaled, alarm));
+    await use().blobs.remove(call, path(name, 'scaled'));
+  }
+
+  /** What is about to be made is kept before, so that whoever removes the endpoint finds it. */
+  async function scale(call: Call, spec: EndpointSpec, config: string): Promise<void> {
+    const file = path(spec.name, 'scaled');
+    const variant = variantOf(spec.revision);
+    if ((await read<Kept>(call, file))?.config === config) return;
+    await keep(call, file, { variant, config: '' } satisfies Kept);
+    const requests = scalingRequests(spec, call.workspace, variant);
+    await worded(spec.name, async () => (await scaling()).put(requests));
+    await keep(call, file, { variant, config } satisfies Kept);
+  }
+
+  async function worded(name: string, act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      throw problemOf(error, `Scaling of endpoint '${name}'`);
+    }
+  }
+
+  /** The component goes to the target's model, once for each deploy: one that has come back is not asked again. */
+  async function settle(call: Call, spec: EndpointSpec, config: string): Promise<boolean> {
+    const found = await parts.find(call.workspace, spec.name);
+    if (!found) await parts.create(call.workspace, spec, config);
+    if (found?.InferenceComponentStatus !== 'InService') return false;
+    if (found.Specification?.ModelName === config) return true;
+    const asked = path(spec.name, 'asked');
+    if ((await read<Asked>(call, asked))?.config === config) return false;
+    await parts.update(call.workspace, spec, config);
+    await keep(call, asked, { config } satisfies Asked);
+    return false;
+  }
+
+  async function complete(call: Call, name: string): Promise<void> {
+    const spec = await readSpec(call, path(name, 'target'));
+    if (!spec || kindOf(spec) === 'serverless') return;
+    const found = await told(call, name);
+    if (found?.EndpointStatus !== 'InService') return;
+    const config = revisionName(call.workspace, spec);
+    const there =
+      kindOf(spec) === 'component'
+        ? await settle(call, spec, config)
+        : found.EndpointConfigName === config;
+    if (there) await scale(call, spec, config);
+  }
+
   async function pack(call: Call, spec: EndpointSpec, config: string): Promise<string> {
     const { blobs } = use();
     const prefix = blobs.pathOf(call, spec.modelUri)?.replace(/\/?$/, '/');
@@ -155,10 +174,7 @@ export function awsEndpoints(
     return blobs.locate(call, archive(spec.name, config));
   }
 
-  async function readSpec(call: Call, file: string): Promise<EndpointSpec | undefined> {
-    const blob = await use().blobs.get(call, file);
-    return blob && ((await new Response(blob.body).json()) as EndpointSpec);
-  }
+  const readSpec = (call: Call, file: string) => read<EndpointSpec>(call, file);
 
   async function told(
     call: Call,
@@ -202,14 +218,41 @@ export function awsEndpoints(
     });
   }
 
-  /** SageMaker itself gives up after a minute. */
-  const left = (call: Call) => Math.min(60_000, Math.max(1, call.deadline - world.now()));
+  const placeOf = (call: Call): HostingPlace => ({
+    workspace: call.workspace,
+    roleArn: settings.endpointRole,
+    ...(settings.volumeKey ? { volumeKey: settings.volumeKey } : {}),
+  });
+
+  async function hasModel(call: Call, name: string, config: string): Promise<boolean> {
+    const found = await parts.find(call.workspace, name);
+    return found?.Specification?.ModelName === config;
+  }
+
+  async function componentSeen(call: Call, target: EndpointSpec): Promise<EndpointStatus> {
+    const { name } = target;
+    const specOf = (config?: string) => (config ? readSpec(call, path(name, config)) : undefined);
+    const component = await parts.find(call.workspace, name);
+    const [asked, scaled, named] = await Promise.all([
+      read<Asked>(call, path(name, 'asked')),
+      read<Kept>(call, path(name, 'scaled')),
+      specOf(component?.Specification?.ModelName),
+    ]);
+    const before = await specOf(scaled?.config);
+    const back = asked?.config === revisionName(call.workspace, target);
+    return componentStatus({ target, component, named, before, asked: back });
+  }
 
   async function point(call: Call, name: string, config: string, known: boolean): Promise<void> {
     const { sagemaker } = use();
     const names = { EndpointName: cloudName(call.workspace, name), EndpointConfigName: config };
     const what = `Endpoint '${name}'`;
-    if (!known && (await once(what, () => sagemaker.send(new CreateEndpointCommand(names)))))
+    if (
+      !known &&
+      (await once(what, () =>
+        sagemaker.send(new CreateEndpointCommand({ ...names, Tags: tagsOf(call.workspace) })),
+      ))
+    )
       return;
     try {
       await sagemaker.send(new UpdateEndpointCommand(names));
@@ -238,20 +281,43 @@ export function awsEndpoints(
       const what = `Endpoint '${spec.name}'`;
       const image = settings.servingImage;
       if (!image) throw new Problem('unsupported', `${what}: ${NO_IMAGE}`);
-      const known = await told(call, spec.name);
+      const kind = kindOf(spec);
+      const [known, before] = await Promise.all([
+        told(call, spec.name),
+        readSpec(call, path(spec.name, 'target')),
+      ]);
       if (known?.EndpointStatus === 'Failed') return clear(call, spec.name);
-      const bytes = Buffer.from(JSON.stringify(spec));
-      await blobs.put(call, path(spec.name, config), bytes);
-      if (headedFor(known) !== config) {
+      if (known && before && kindOf(before) !== kind) throw otherKind(before, spec);
+      const endpointConfig = kind === 'component' ? hardwareName(call.workspace, spec) : config;
+      const request = configRequest(
+        spec,
+        placeOf(call),
+        { config: endpointConfig, model: config, variant: variantOf(spec.revision) },
+        known?.ProductionVariants?.[0]?.CurrentInstanceCount,
+      );
+      await keep(call, path(spec.name, config), spec);
+      const heading = headedFor(known) === endpointConfig;
+      const loaded = heading && (kind !== 'component' || (await hasModel(call, spec.name, config)));
+      if (!loaded) {
         const uri = await pack(call, spec, config);
-        const model = modelRequest(spec, config, settings.endpointRole, image, uri);
+        const model = modelRequest(spec, config, placeOf(call), image, uri);
         await once(what, () => sagemaker.send(new CreateModelCommand(model)));
-        await once(what, () =>
-          sagemaker.send(new CreateEndpointConfigCommand(configRequest(spec, config))),
-        );
-        await point(call, spec.name, config, known !== undefined);
+        await blobs.remove(call, path(spec.name, 'asked'));
       }
-      await blobs.put(call, path(spec.name, 'target'), bytes);
+      if (!heading) {
+        if (kind === 'component') await keep(call, path(spec.name, endpointConfig), spec);
+        await once(what, () => sagemaker.send(new CreateEndpointConfigCommand(request)));
+        if (known && kind === 'instances') await unscale(call, spec.name, kind);
+        await point(call, spec.name, endpointConfig, known !== undefined);
+      }
+      await keep(call, path(spec.name, 'target'), spec);
+      // Nobody waits for a revision that is gone back to.
+      if (heading) await complete(call, spec.name);
+    },
+
+    complete: (call, name) => {
+      checkName(name);
+      return complete(call, name);
     },
 
     async describe(call, name) {
@@ -263,51 +329,26 @@ export function awsEndpoints(
         readSpec(call, path(name, 'target')),
         config ? readSpec(call, path(name, config)) : undefined,
       ]);
-      return statusFrom(name, found, target, current);
+      const held = target && kindOf(target) === 'component' ? target : undefined;
+      const status = statusFrom(name, found, target, held ? undefined : current);
+      if (!held) return status;
+      return status.state === 'in-service' ? componentSeen(call, held) : { ...status, copies: 0 };
     },
 
-    async invoke(call, name, request): Promise<InferenceAnswer> {
-      checkName(name);
-      if (request.path !== '/invocations')
-        throw new Problem('invalid', 'A SageMaker endpoint answers /invocations.', {
-          field: 'path',
-        });
-      try {
-        const answer = await use().runtime.send(
-          new InvokeEndpointCommand({
-            EndpointName: cloudName(call.workspace, name),
-            ContentType: request.contentType,
-            Body: request.body,
-          }),
-          { abortSignal: AbortSignal.timeout(left(call)) },
-        );
-        return {
-          status: 200,
-          contentType: answer.ContentType ?? 'application/json',
-          body: answer.Body ?? new Uint8Array(),
-          ...answeredBy(answer.InvokedProductionVariant),
-        };
-      } catch (error) {
-        // The container's own refusal: its status and words are the model's answer.
-        if (
-          error instanceof ModelError &&
-          error.OriginalStatusCode &&
-          error.OriginalStatusCode < 500
-        )
-          return {
-            status: error.OriginalStatusCode,
-            contentType: 'application/json',
-            body: Buffer.from(error.OriginalMessage ?? ''),
-          };
-        throw invocationProblem(error, name);
-      }
-    },
+    invoke: invocations(() => use().runtime, world),
 
     async remove(call, name) {
       checkName(name);
       const { sagemaker, blobs } = use();
       const what = `Endpoint '${name}'`;
       const EndpointName = cloudName(call.workspace, name);
+      const target = await readSpec(call, path(name, 'target'));
+      if (target) await unscale(call, name, kindOf(target));
+      if (target && kindOf(target) === 'component')
+        if (await parts.remove(call.workspace, name))
+          throw new Problem('unavailable', `${what} is being taken down; ask again.`, {
+            retryAfterSeconds: 30,
+          });
       await without(what, () => sagemaker.send(new DeleteEndpointCommand({ EndpointName })));
       const { blobs: files } = await blobs.list(call, `endpoints/${name}/`);
       for (const { path: file } of files) {
@@ -316,7 +357,7 @@ export function awsEndpoints(
             .split('/')
             .at(-1)
             ?.replace(/\.json$/, '') ?? '';
-        if (config !== 'target' && !config.endsWith('.tar.gz')) {
+        if (!OURS.includes(config) && !config.endsWith('.tar.gz')) {
           await without(what, () =>
             sagemaker.send(new DeleteEndpointConfigCommand({ EndpointConfigName: config })),
           );
@@ -337,54 +378,29 @@ export function awsEndpoints(
   };
 }
 
-const NO_IMAGE =
-  'this installation has no image that serves models; deploy the stacks with -c servingImage=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG (docs/guides/deploy.md).';
+/** Files of an endpoint that are named by no configuration. */
+const OURS: readonly string[] = ['target', 'scaled', 'asked'];
+/** `config` is empty until all is made. */
+interface Kept {
+  readonly variant: string;
+  readonly config: string;
+}
+interface Asked {
+  readonly config: string;
+}
 
-const STATES: Readonly<Record<string, EndpointState>> = {
-  Creating: 'creating',
-  Updating: 'updating',
-  SystemUpdating: 'updating',
-  RollingBack: 'updating',
-  InService: 'in-service',
-  Failed: 'failed',
-  OutOfService: 'failed',
-  UpdateRollbackFailed: 'failed',
+/** Source: SageMaker developer guide, "Serverless endpoints" and "Inference components": they do not become each other. */
+const otherKind = (before: EndpointSpec, spec: EndpointSpec) =>
+  new Problem(
+    'invalid',
+    `Endpoint '${spec.name}' is ${WORDS[kindOf(before)]} and would become ${WORDS[kindOf(spec)]}, which SageMaker does not do in place: remove it and deploy it again, or keep its scale.minimum and accelerators.`,
+    { field: 'scale' },
+  );
+const WORDS: Readonly<Record<Kind, string>> = {
+  serverless: 'serverless',
+  instances: 'one of instances that always run',
+  component: 'one of instances that scale to none',
 };
 
-/** Where an endpoint is going, else where it stands. Source: SageMaker API, DescribeEndpoint, PendingDeploymentSummary. */
-const headedFor = (found: DescribeEndpointCommandOutput | undefined): string | undefined =>
-  found?.PendingDeploymentSummary?.EndpointConfigName ?? found?.EndpointConfigName;
-
-function statusFrom(
-  name: string,
-  found: DescribeEndpointCommandOutput,
-  target: EndpointSpec | undefined,
-  current: EndpointSpec | undefined,
-): EndpointStatus {
-  const state = STATES[found.EndpointStatus ?? ''] ?? 'updating';
-  const serves = state === 'in-service' || state === 'updating';
-  return {
-    name,
-    revision: serves ? current?.revision : undefined,
-    target: target?.revision ?? current?.revision ?? '',
-    state,
-    ...(found.FailureReason ? { failure: found.FailureReason } : {}),
-    // Of a serverless one SageMaker does not say: it is one as long as it answers.
-    copies: found.ProductionVariants?.[0]?.CurrentInstanceCount ?? (serves ? 1 : 0),
-  };
-}
-
-function invocationProblem(error: unknown, name: string): Problem {
-  const said = error instanceof Error ? error : undefined;
-  if (isAbsentOf(error) || (said?.name === 'ValidationError' && /not found/i.test(said.message)))
-    return new Problem('missing', `Endpoint '${name}' not found.`, { cause: error });
-  if (said?.name === 'ThrottlingException')
-    return new Problem('exhausted', `Endpoint '${name}' answers as many requests as it may.`, {
-      cause: error,
-      retryAfterSeconds: 1,
-    });
-  return new Problem('unavailable', `Endpoint '${name}' does not answer now.`, {
-    cause: error,
-    retryAfterSeconds: 5,
-  });
-}
+const NO_IMAGE =
+  'this installation has no image that serves models; deploy the stacks with -c servingImage=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG (docs/guides/deploy.md).';

@@ -19,6 +19,7 @@ const THROTTLED = new Set([
   'TooManyRequestsException',
   'TransactionConflictException',
   'SlowDown',
+  'ConcurrentUpdateException',
 ]);
 const UNKNOWN = new Set([
   'TimeoutError',
