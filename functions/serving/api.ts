@@ -50,7 +50,7 @@ function onWire(endpoint: Endpoint): EndpointOnWire {
           target: {
             version: endpoint.wanted.version,
             deployment:
-              endpoint.target !== undefined && endpoint.target !== endpoint.current
+              endpoint.pending === undefined && endpoint.target !== undefined
                 ? endpoint.target
                 : endpoint.asked,
           },
@@ -101,7 +101,15 @@ export function servingRoutes(serving: ServingService): Route[] {
     apiRoute('GET', '/api/endpoints/{name}', 'serving:read', {
       input: Named,
       output: EndpointOnWire.extend({
-        live: z.object({ state: z.string(), copies: z.int() }).optional(),
+        live: z
+          .object({
+            state: z.string(),
+            copies: z.int(),
+            failure: z.string().optional(),
+            /** The one that answers as the host sees it, ahead of the record while one takes over from another. */
+            revision: z.string().optional(),
+          })
+          .optional(),
       }),
       resource,
       limits: read,
@@ -112,6 +120,7 @@ export function servingRoutes(serving: ServingService): Route[] {
           state: live.state,
           copies: live.copies,
           ...(live.failure === undefined ? {} : { failure: live.failure }),
+          ...(live.revision === undefined ? {} : { revision: live.revision }),
         };
         return { ...onWire(endpoint), ...(shown ? { live: shown } : {}) };
       },

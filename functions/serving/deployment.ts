@@ -15,13 +15,10 @@ import {
   type Signature,
 } from './model.ts';
 import type { ServingStore } from './store.ts';
+import { type Registered, switching, withdrawn } from './switching.ts';
 
 /** What serving asks of the registry and of artifacts, both on lower floors. */
-export interface Models {
-  /** Throws `missing`. */
-  version(call: Call, name: string, version: number): Promise<ServedVersion>;
-  /** Throws `missing`. */
-  aliased(call: Call, name: string, alias: string): Promise<ServedVersion>;
+export interface Models extends Registered {
   /** Where a version's source lies, as `Blobs.locate` words it. */
   locate(call: Call, source: string): Promise<string> | string;
   /** Undefined where the model says nothing of its inputs. */
@@ -55,31 +52,14 @@ export const resolveModel = (models: Models, call: Call, uri: string): Promise<S
 };
 
 /**
- * Why a version that is served could not be deployed anew, or undefined. Whoever deletes a version deletes its entry,
- * and its files stay; a name that is made again may bear other files under the same number.
- */
-export async function withdrawn(
-  models: Pick<Models, 'version'>,
-  call: Call,
-  { name, version, source }: ServedVersion,
-): Promise<string | undefined> {
-  try {
-    const now = await models.version(call, name, version);
-    if (now.source === source) return undefined;
-  } catch (error) {
-    if (!(error instanceof Problem && error.code === 'missing')) throw error;
-  }
-  return `Version ${version} of ${name} was deleted from the registry; the endpoint goes on with its files.`;
-}
-
-/**
  * The steps of the machine `deploy-endpoint`; each may run twice. The endpoint's record says which deployment is the
  * target: the alias is read after the record, and the record moves only if it has not changed since, so that whoever
  * resolves last serves what the alias says last, in whatever order the events came. A step of a deployment that is no
- * longer the target ends as superseded. What answers is changed by `switchOver` alone.
+ * longer the target ends as superseded. What answers is changed by switching.ts alone.
  */
 export function deployments({ store, endpoints, models, world }: DeploymentParts) {
   const settle = settler(world);
+  const { catchUp, observe, moveTo } = switching({ store, endpoints, models, world });
 
   async function targeted(call: Call, deployment: Deployment) {
     const { endpoint: name, deployment: id } = deployment;
@@ -101,18 +81,22 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
 
   async function resolve(call: Call, deployment: Deployment): Promise<Resolved> {
     const { endpoint: name, deployment: id, why, to } = deployment;
-    const before = await store.find(call, name);
+    const before = await catchUp(call, name);
     if (!before) return { action: 'stop', reason: 'the endpoint has been removed' };
     const known = await store.revision(call, name, id);
     if (known) return { action: 'deploy', version: known.served.version, model: known.served.name };
+    if (why === 'alias' && readModelUri(before.model).alias === undefined)
+      return { action: 'stop', reason: 'the endpoint follows no alias' };
     if (why !== 'alias' && before.asked !== id)
       return { action: 'stop', reason: 'a later request has taken over' };
     const back = to === undefined ? undefined : await store.revision(call, name, to);
     if (to !== undefined && !back)
       throw new Problem('missing', `Revision ${to} of ${name} not found.`);
     const served = back?.served ?? (await resolveModel(models, call, before.model));
-    if (why === 'alias' && isUp(before, served))
+    if (why === 'alias' && isUp(before, served)) {
+      await followed(call, before);
       return { action: 'stop', reason: `version ${served.version} is served already` };
+    }
     const previous = back ? back.previous : before.current;
     const revision: Revision = {
       endpoint: name,
@@ -128,13 +112,15 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     const after: Endpoint = {
       ...before,
       target: id,
+      pending: before.asked === id ? undefined : before.pending,
       wanted: served,
       state: 'deploying',
       failure: undefined,
       generation: before.generation + 1,
       updatedAt: world.now(),
     };
-    await store.change(call, before, after, [revision], {
+    const revisions = [revision, ...(await overtaken(call, before))];
+    await store.change(call, before, after, revisions, {
       type: 'serving.revision.started',
       subject: subject(name),
       data: { endpoint: name, revision: id, model: served.name, version: served.version, why },
@@ -142,41 +128,47 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     return { action: 'deploy', version: served.version, model: served.name };
   }
 
-  async function switchOver(call: Call, deployment: Deployment): Promise<{ version: number }> {
-    const { endpoint: name, deployment: id } = deployment;
-    const { endpoint: before, revision } = await targeted(call, deployment);
-    const { served } = revision;
-    if (before.current === id) return { version: served.version };
-    const old = before.current && (await store.revision(call, name, before.current));
-    const gone = await withdrawn(models, call, served);
+  /** The target that gives way to another, closed: nobody waits for it any more. */
+  async function overtaken(call: Call, { name, target, current }: Endpoint): Promise<Revision[]> {
+    const given = target === current ? undefined : target;
+    const old = given && (await store.revision(call, name, given));
+    return old && old.state === 'pending' ? [{ ...old, state: 'superseded' }] : [];
+  }
+
+  /** The alias names what is served, whatever failed before: nothing is left to say against it. */
+  async function followed(call: Call, before: Endpoint): Promise<void> {
+    const { name, model, served, target, current, state } = before;
+    if (!served || target !== current || state !== 'in-service') return;
+    const why = await withdrawn(models, call, model, served);
+    if (before.failure === undefined && before.withdrawn === why) return;
+    const generation = before.generation + 1;
     const now = world.now();
-    const after: Endpoint = {
-      ...before,
-      current: id,
-      served,
-      signature: revision.signature,
-      state: 'in-service',
-      failure: undefined,
-      withdrawn: gone,
-      generation: before.generation + 1,
-      updatedAt: now,
-    };
-    const revisions: Revision[] = [{ ...revision, state: 'in-service', inServiceAt: now }];
-    if (old) revisions.push({ ...old, state: 'superseded' });
-    await store.change(call, before, after, revisions, {
-      type:
-        revision.why === 'rollback' ? 'serving.endpoint.rolled-back' : 'serving.endpoint.deployed',
+    const after = { ...before, failure: undefined, withdrawn: why, generation, updatedAt: now };
+    await store.change(call, before, after, [], {
+      type: 'serving.alias.followed',
       subject: subject(name),
-      data: {
-        endpoint: name,
-        revision: id,
-        model: served.name,
-        version: served.version,
-        before: before.served?.version ?? null,
-        why: revision.why,
-      },
+      data: { endpoint: name, model: served.name, version: served.version },
     });
-    return { version: served.version };
+  }
+
+  async function switchOver(call: Call, deployment: Deployment): Promise<{ version: number }> {
+    const { endpoint, revision } = await targeted(call, deployment);
+    if (endpoint.current !== deployment.deployment) await moveTo(call, endpoint, revision);
+    return { version: revision.served.version };
+  }
+
+  async function ready(call: Call, deployment: Deployment): Promise<void> {
+    const { endpoint: name, deployment: id } = deployment;
+    const { endpoint } = await targeted(call, deployment);
+    const status = await endpoints.describe(call, name);
+    const { current } = await observe(call, endpoint, status);
+    if (current === id) return;
+    if (!status) throw new Problem('unavailable', `${name} is not there yet.`);
+    // The old revision may still answer, and its state says so: the failure is the target's.
+    const under = status.state === 'creating' || status.state === 'updating';
+    if (status.target === id && !under && status.failure !== undefined)
+      throw new Problem('precondition', status.failure);
+    throw new Problem('unavailable', `${name} is ${status.state}.`);
   }
 
   /** An alias moved to what cannot be served at all: what answers stays, and the endpoint says why it did not follow. */
@@ -190,6 +182,9 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     // Deployments sort by time: one that came later has the last word.
     const newest = current !== undefined && current < id && state === 'in-service';
     if (why !== 'alias' || !newest || before.failure === reason) return;
+    // It may have moved back meanwhile, and whoever heard of that had nothing to clear yet.
+    const now = await resolveModel(models, call, before.model).catch(() => undefined);
+    if (now && isUp(before, now)) return;
     const generation = before.generation + 1;
     const after: Endpoint = { ...before, failure: reason, generation, updatedAt: world.now() };
     await store.change(call, before, after, [], {
@@ -209,12 +204,15 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     const revision = await store.revision(call, name, id);
     // Failed before it became the target: only a later step's failure takes the target back.
     const target = before.target === id ? before.current : before.target;
+    const pending = before.asked === id ? undefined : before.pending;
+    const under = target && target !== before.current && (await store.revision(call, name, target));
+    const idle = target === undefined ? 'failed' : 'in-service';
     const after: Endpoint = {
       ...before,
       target,
-      wanted: before.target === id ? (before.served ?? before.wanted) : before.wanted,
-      state:
-        target === undefined ? 'failed' : target === before.current ? 'in-service' : 'deploying',
+      pending,
+      wanted: (under ? under.served : before.served) ?? before.wanted,
+      state: under || pending ? 'deploying' : idle,
       failure: reason,
       generation: before.generation + 1,
       updatedAt: world.now(),
@@ -236,7 +234,10 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
     reason: string,
   ): Promise<{ kept?: number }> {
     const { endpoint: name } = deployment;
-    await settle(call, subject(name), () => fail(call, deployment, reason));
+    await settle(call, subject(name), async () => {
+      await catchUp(call, name);
+      await fail(call, deployment, reason);
+    });
     const endpoint = await store.find(call, name);
     if (!endpoint) await endpoints.remove(call, name);
     if (!endpoint || endpoint.target !== endpoint.current) return {};
@@ -257,20 +258,14 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
       await endpoints.deploy(call, await specOf(call, endpoint, revision));
     },
 
-    /** Throws `unavailable` until the target answers, `precondition` once it never will, `gone` when superseded. */
-    async ready(call: Call, deployment: Deployment): Promise<void> {
-      await targeted(call, deployment);
-      const status = await endpoints.describe(call, deployment.endpoint);
-      if (!status) throw new Problem('unavailable', `${deployment.endpoint} is not there yet.`);
-      if (status.revision === deployment.deployment) return;
-      // The old revision may still answer, and its state says so: the failure is the target's.
-      const under = status.state === 'creating' || status.state === 'updating';
-      if (status.target === deployment.deployment && !under && status.failure !== undefined)
-        throw new Problem('precondition', status.failure);
-      throw new Problem('unavailable', `${deployment.endpoint} is ${status.state}.`);
-    },
+    /**
+     * The record of what answers moves with the world, to the target in the end. Throws `unavailable` until the target
+     * answers, `precondition` once it never will, `gone` when superseded.
+     */
+    ready: (call: Call, deployment: Deployment) =>
+      settle(call, subject(deployment.endpoint), () => ready(call, deployment)),
 
-    /** The record of what answers moves to the target. Throws `gone` when superseded. */
+    /** Which version answers, as the record says now. Throws `gone` when superseded. */
     switchOver: (call: Call, deployment: Deployment) =>
       settle(call, subject(deployment.endpoint), () => switchOver(call, deployment)),
 

@@ -43,15 +43,17 @@ export function servingRoom(
   const service = servingService(parts);
   const waiting = declaredEndpoints(service, table);
   const steps = deployments(parts);
-  const predict = predictions({ routing: routes, endpoints });
+  const predict = predictions({ routing: routes, endpoints, store });
   return {
     service,
     routes: [...servingRoutes(service), ...invocationRoutes(predict), ...inferenceRoutes(predict)],
     followers: [
       {
         name: 'serving-alias',
-        hears: ['registry.alias.set'],
+        // One follower for both: a rename is followed before what is said under the names after it.
+        hears: ['registry.alias.set', 'registry.model.renamed'],
         async run(call, told) {
+          if (told.type === 'registry.model.renamed') return service.rename(call, told);
           await service.follow(call, told);
           await waiting.follow(call, told);
         },
@@ -63,7 +65,7 @@ export function servingRoom(
       },
       {
         name: 'serving-withdrawn',
-        hears: ['registry.version.deleted', 'registry.model.deleted'],
+        hears: ['registry.version.deleted', 'registry.model.deleted', 'registry.alias.removed'],
         run: service.withdraw,
       },
       { name: 'serving-ended', hears: ['machines.execution.ended'], run: steps.close },

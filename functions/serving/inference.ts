@@ -6,7 +6,7 @@ import { type Incoming, type Route, routesOf } from '../kernel/route.ts';
 import type { InferenceAnswer } from '../platform/ports.ts';
 import { inference } from '../protocols/inference.ts';
 import { type Endpoint, LIMITS, type Signature } from './model.ts';
-import type { Predictions } from './prediction.ts';
+import type { Answered, Answering, Predictions, Shape } from './prediction.ts';
 import { InferRequest, invocationOf, outputsOf, readPredictions, readTensor } from './tensors.ts';
 
 const JSON_DEEP = { depth: 64, members: 5_000_000 };
@@ -81,9 +81,11 @@ function v1(predictions: Predictions): Route[] {
       summary: 'Predict (KServe V1)',
       run: async (call, { model, body }, incoming) => {
         const endpoint = await predictions.find(call, model);
-        const rows = body.instances && named(body.instances, endpoint.signature);
-        const bytes = rows ? encoded(rows) : await incoming.bytes();
-        const answer = await ask(predictions, call, endpoint, bytes);
+        const bytes = await incoming.bytes();
+        const { answer } = await ask(predictions, call, endpoint, (signature) => {
+          const rows = body.instances && named(body.instances, signature);
+          return rows ? encoded(rows) : bytes;
+        });
         return new Response(answer.body as BodyInit, {
           headers: { 'Content-Type': answer.contentType },
         });
@@ -124,7 +126,10 @@ function v2(predictions: Predictions): Route[] {
         resource,
         limits: small,
         summary: 'What a model takes and gives (V2)',
-        run: async (call, input) => described(await versioned(predictions, call, input)),
+        run: async (call, input) => {
+          const { endpoint, answering } = await versioned(predictions, call, input);
+          return described(endpoint, answering);
+        },
       }),
     ),
     ...atVersions('/ready').map((path) =>
@@ -135,7 +140,7 @@ function v2(predictions: Predictions): Route[] {
         limits: small,
         summary: 'Whether a model answers (V2)',
         run: async (call, input) => {
-          const endpoint = await versioned(predictions, call, input);
+          const { endpoint } = await versioned(predictions, call, input);
           if (!(await predictions.ready(call, endpoint)))
             throw new Problem('unavailable', `${endpoint.name} is not ready.`, {
               retryAfterSeconds: 5,
@@ -158,30 +163,54 @@ function v2(predictions: Predictions): Route[] {
   ];
 }
 
+const serves = (answering: Answering | undefined, version: string): boolean =>
+  answering !== undefined && String(answering.served.version) === version;
+
+const unserved = (model: string, version: string) =>
+  new Problem('missing', `Endpoint ${model} does not serve version ${version}.`);
+
+/** What answers now. Throws `missing` where that is another version than was asked for. */
 async function versioned(
   predictions: Predictions,
   call: Call,
   { model, version }: z.infer<typeof Versioned>,
-): Promise<Endpoint> {
+): Promise<{ endpoint: Endpoint; answering: Answering | undefined }> {
   const endpoint = await predictions.find(call, model);
-  if (version !== undefined && version !== String(endpoint.served?.version))
-    throw new Problem('missing', `Endpoint ${model} does not serve version ${version}.`);
-  return endpoint;
+  const answering = await predictions.answering(call, endpoint);
+  if (version !== undefined && !serves(answering, version)) throw unserved(model, version);
+  return { endpoint, answering };
 }
+
+/** Whether a version is worth asking for: what answers, or what is about to. */
+const mayServe = ({ served, wanted }: Endpoint, version: string): boolean =>
+  [served, wanted].some((one) => String(one?.version) === version);
 
 async function infer(
   predictions: Predictions,
   call: Call,
-  { body, ...which }: z.infer<typeof Versioned> & { body: InferRequest },
+  { body, model, version }: z.infer<typeof Versioned> & { body: InferRequest },
 ) {
-  const endpoint = await versioned(predictions, call, which);
+  let endpoint = await predictions.find(call, model);
+  if (version !== undefined && !mayServe(endpoint, version)) {
+    endpoint = await predictions.recent(call, model);
+    if (!mayServe(endpoint, version)) throw unserved(model, version);
+  }
   const tensors = body.inputs.map(readTensor);
-  const asked = encoded(invocationOf(tensors, endpoint.signature));
-  const answer = await ask(predictions, call, endpoint, asked);
-  const outputs = outputsOf(readPredictions(await textOf(answer)));
+  const { answer, by } = await ask(predictions, call, endpoint, (signature) =>
+    encoded(invocationOf(tensors, signature)),
+  );
+  const text = await textOf(answer);
+  if (version !== undefined && !by)
+    throw new Problem(
+      'unsupported',
+      `The host of ${model} does not say which version answered; ask for none.`,
+    );
+  if (version !== undefined && !serves(by, version)) throw unserved(model, version);
+  const outputs = outputsOf(readPredictions(text));
   return {
     model_name: endpoint.name,
-    model_version: String(endpoint.served?.version ?? ''),
+    // What is not known is left out, which the protocol allows.
+    ...(by ? { model_version: String(by.served.version) } : {}),
     ...(body.id ? { id: body.id } : {}),
     outputs: body.outputs?.length ? chosen(outputs, body.outputs) : outputs,
   };
@@ -215,11 +244,11 @@ async function ask(
   predictions: Predictions,
   call: Call,
   endpoint: Endpoint,
-  body: Uint8Array,
-): Promise<InferenceAnswer> {
-  const request = { path: '/invocations', contentType: 'application/json', body };
-  const answer = await predictions.ask(call, endpoint, request);
-  if (answer.status < 400) return answer;
+  shape: Shape,
+): Promise<Answered> {
+  const answered = await predictions.askShaped(call, endpoint, shape);
+  const { answer } = answered;
+  if (answer.status < 400) return answered;
   const text = (await textOf(answer)).slice(0, 10_000);
   const code = answer.status < 500 ? 'invalid' : answer.status === 503 ? 'unavailable' : 'internal';
   throw new Problem(code, messageOf(text), { status: answer.status });
@@ -248,7 +277,8 @@ const TYPES: Readonly<Record<string, string>> = {
   float64: 'FP64',
 };
 
-function described({ name, served, signature }: Endpoint) {
+function described({ name }: Endpoint, answering: Answering | undefined) {
+  const signature = answering?.signature;
   const tensor = (field: Signature['inputs'][number]) => ({
     name: field.name,
     datatype: TYPES[field.type] ?? 'BYTES',
@@ -256,7 +286,7 @@ function described({ name, served, signature }: Endpoint) {
   });
   return {
     name,
-    versions: served ? [String(served.version)] : [],
+    versions: answering ? [String(answering.served.version)] : [],
     platform: 'mlflow_pyfunc',
     inputs: signature?.inputs.map(tensor) ?? [],
     outputs: signature?.outputs.map(tensor) ?? [],

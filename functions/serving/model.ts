@@ -27,6 +27,12 @@ export function readModelUri(uri: string): ModelReference {
   return alias === undefined ? { name, version: Number(version) } : { name, alias };
 }
 
+/** The URI of the same version or alias under the model's new name. */
+export function renamedUri(uri: string, name: string): string {
+  const { version, alias } = readModelUri(uri);
+  return alias === undefined ? `models:/${name}/${version}` : `models:/${name}@${alias}`;
+}
+
 export const Scale = z
   .strictObject({
     minimum: z.int().min(0).max(100).default(0),
@@ -80,8 +86,11 @@ export type Deployment = z.infer<typeof Deployment>;
 /** What `registry.alias.set` tells, as far as serving reads it. */
 export const AliasMoved = z.object({ name: z.string(), alias: z.string() });
 
-/** What `registry.version.deleted` tells, and without a version `registry.model.deleted`. */
-export const Deleted = z.object({ name: z.string(), version: z.int().optional() });
+/** What `registry.model.renamed` tells. */
+export const Renamed = z.object({ name: z.string(), newName: z.string() });
+
+/** What `registry.version.deleted`, `registry.model.deleted` and `registry.alias.removed` tell, as far as serving reads it. */
+export const Withdrawn = z.object({ name: z.string() });
 
 export const Revision = z.object({
   endpoint: z.string(),
@@ -110,6 +119,10 @@ export const Endpoint = z.object({
   generation: z.int(),
   /** The newest deployment that a caller asked for. */
   asked: z.string(),
+  /** Set until `asked` has become the target, or has failed before; `to` where it is a rollback. */
+  pending: z.object({ to: z.string().optional() }).optional(),
+  /** The deployment that named the model: a rename that is older than it is about another. */
+  modelAsked: z.string().optional(),
   /** The revision being brought up, and the version it serves. Equal to `current` when nothing is under way. */
   target: z.string().optional(),
   wanted: ServedVersion,
@@ -135,5 +148,7 @@ export const LIMITS = {
   timeoutSeconds: 60,
   /** A routing record older than this is read again. */
   routingAgeMs: 5_000,
+  /** And one older than this where it looks wrong: a refused request costs at most one read a second. */
+  routingRecentMs: 1_000,
   mlmodelBytes: 1_000_000,
 } as const;

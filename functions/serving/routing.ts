@@ -13,6 +13,8 @@ interface Held {
 export interface Routing {
   /** Throws `missing`; a name that is not known is looked for once more in the table. */
   find(call: Call, name: string): Promise<Endpoint>;
+  /** As of a second ago at most: for what goes wrong by an old record. Throws `missing`. */
+  recent(call: Call, name: string): Promise<Endpoint>;
   /** The only endpoint there is. Throws `invalid` with their names when there are more, `missing` when none. */
   only(call: Call): Promise<Endpoint>;
   /** At most the workspace's limit. */
@@ -42,10 +44,10 @@ export function routing(store: ServingStore, world: World): Routing {
     return fresh;
   }
 
-  async function current(call: Call): Promise<Held> {
+  async function current(call: Call, limitMs: number = LIMITS.routingAgeMs): Promise<Held> {
     const known = held.get(call.workspace);
     const age = known ? world.now() - known.readAt : Number.POSITIVE_INFINITY;
-    return known && age >= 0 && age < LIMITS.routingAgeMs ? known : read(call);
+    return known && age >= 0 && age < limitMs ? known : read(call);
   }
 
   return {
@@ -53,7 +55,12 @@ export function routing(store: ServingStore, world: World): Routing {
       const known = held.has(call.workspace);
       const first = (await current(call)).endpoints.get(name);
       const endpoint = first ?? (known ? (await read(call)).endpoints.get(name) : undefined);
-      if (!endpoint) throw new Problem('missing', `Endpoint ${name} not found.`);
+      if (!endpoint) throw missing(name);
+      return endpoint;
+    },
+    async recent(call, name) {
+      const endpoint = (await current(call, LIMITS.routingRecentMs)).endpoints.get(name);
+      if (!endpoint) throw missing(name);
       return endpoint;
     },
     async only(call) {
@@ -76,6 +83,8 @@ export function routing(store: ServingStore, world: World): Routing {
     },
   };
 }
+
+const missing = (name: string) => new Problem('missing', `Endpoint ${name} not found.`);
 
 const SHOWN = 20;
 

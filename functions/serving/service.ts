@@ -6,25 +6,18 @@ import { Problem } from '../kernel/problem.ts';
 import { newUlid } from '../kernel/world.ts';
 import type { EndpointStatus, Machines } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
+import { DEPLOY_MACHINE, type DeploymentParts, resolveModel, sameVersion } from './deployment.ts';
+import { followings } from './following.ts';
 import {
-  DEPLOY_MACHINE,
-  type DeploymentParts,
-  resolveModel,
-  sameVersion,
-  withdrawn,
-} from './deployment.ts';
-import {
-  AliasMoved,
-  Deleted,
   Deployment,
   type Endpoint,
   type EndpointAsked,
   EndpointName,
   LIMITS,
   type Revision,
-  readModelUri,
   type ServedVersion,
 } from './model.ts';
+import { switching } from './switching.ts';
 
 export interface ServingParts extends DeploymentParts {
   readonly machines: Machines;
@@ -45,6 +38,7 @@ const missing = (name: string) => new Problem('missing', `Endpoint ${name} not f
 export function servingService(parts: ServingParts) {
   const { store, endpoints, models, machines, world, pages, changed } = parts;
   const settle = settler(world);
+  const { catchUp } = switching(parts);
 
   /** Once by name, however often it is asked. */
   async function start(call: Call, deployment: Deployment): Promise<void> {
@@ -68,18 +62,20 @@ export function servingService(parts: ServingParts) {
   }
 
   async function deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
+    const id = newUlid(world); // older than what the name is resolved to, so that a later rename is a later one
     const wanted = await resolveModel(models, call, asked.model);
     await models.locate(call, wanted.source); // what cannot be served is refused now
     const before = await store.find(call, name);
     if (!before) await roomForOneMore(call);
     if (before && serves(before, asked, wanted)) return before;
     const now = world.now();
-    const id = newUlid(world);
     const after: Endpoint = {
       ...(before ?? { name, createdAt: now }),
       ...asked,
       wanted,
       asked: id,
+      pending: {},
+      modelAsked: id,
       state: 'deploying',
       failure: undefined,
       generation: (before?.generation ?? 0) + 1,
@@ -94,10 +90,21 @@ export function servingService(parts: ServingParts) {
     return after;
   }
 
+  /**
+   * What one rollback goes back to, from the newest that anybody asked for: whether that answers already makes no
+   * difference, since traffic may move at any moment.
+   */
+  async function earlier(call: Call, endpoint: Endpoint): Promise<string | undefined> {
+    const { name, pending, target, current } = endpoint;
+    if (pending && pending.to === undefined) return current;
+    const from = pending?.to ?? target ?? current;
+    return from === undefined ? undefined : (await store.revision(call, name, from))?.previous;
+  }
+
   async function rollback(call: Call, name: string, to: string | undefined) {
-    const before = await found(call, name);
-    const current = before.current && (await store.revision(call, name, before.current));
-    const target = to ?? (current ? current.previous : undefined);
+    const before = await catchUp(call, name);
+    if (!before) throw missing(name);
+    const target = to ?? (await earlier(call, before));
     if (target === undefined)
       throw new Problem('precondition', `Endpoint ${name} has no earlier revision to go back to.`);
     const back = await store.revision(call, name, target);
@@ -107,6 +114,7 @@ export function servingService(parts: ServingParts) {
     const after: Endpoint = {
       ...before,
       asked: newUlid(world),
+      pending: { to: target },
       wanted: back.served,
       state: 'deploying',
       failure: undefined,
@@ -136,15 +144,18 @@ export function servingService(parts: ServingParts) {
      */
     async deploy(call: Call, name: string, asked: EndpointAsked): Promise<Endpoint> {
       const after = await inTurn(call, name, () => deploy(call, name, asked));
-      const { state, asked: deployment, target, current } = after;
+      const { asked: deployment, pending } = after;
       // Also for a repeated request whose first one died before its machine started.
-      if (state === 'deploying' && (target === undefined || target === current))
-        await start(call, { endpoint: name, deployment, why: 'asked' });
+      if (pending) {
+        const why = pending.to === undefined ? 'asked' : 'rollback';
+        await start(call, { endpoint: name, deployment, why, ...pending });
+      }
       return after;
     },
 
     /**
-     * Back to the revision before the one that answers, or to `to`. Rolling back twice goes back twice.
+     * Back to the revision before the newest that was asked for, or to `to`: from one that comes up, to the one that
+     * still answers. Rolling back twice goes back twice.
      * Throws `precondition` when there is none, `missing` for an unknown `to`.
      */
     async rollback(call: Call, name: string, to?: string): Promise<Endpoint> {
@@ -202,27 +213,7 @@ export function servingService(parts: ServingParts) {
       return endpoints.logs(call, name, after);
     },
 
-    /** Hears `registry.alias.set`: all who follow that alias are deployed anew, once per event. */
-    async follow(call: Call, told: Told): Promise<void> {
-      const { name, alias } = AliasMoved.parse(told.data);
-      for (const endpoint of await store.all(call)) {
-        const follows = readModelUri(endpoint.model);
-        if (follows.name === name && follows.alias === alias)
-          await start(call, { endpoint: endpoint.name, deployment: told.id, why: 'alias' });
-      }
-    },
-
-    /**
-     * Hears `registry.version.deleted` and `registry.model.deleted`: what answers goes on, from files that nobody has
-     * deleted, and its endpoint says that it could not be deployed anew.
-     */
-    async withdraw(call: Call, told: Told): Promise<void> {
-      const { name, version } = Deleted.parse(told.data);
-      const serving = ({ served }: Endpoint) =>
-        served?.name === name && (version === undefined || served.version === version);
-      for (const { name: endpoint } of (await store.all(call)).filter(serving))
-        await settle(call, subject(endpoint), () => withdrawOne(call, endpoint));
-    },
+    ...followings({ store, models, world, start, changed }),
 
     /** Hears `serving.endpoint.asked` and `serving.rollback.asked`: starts what a lost process did not. */
     async restart(call: Call, told: Told): Promise<void> {
@@ -237,21 +228,6 @@ export function servingService(parts: ServingParts) {
       await store.removeRevisions(call, endpoint, told.id);
     },
   };
-
-  async function withdrawOne(call: Call, name: string): Promise<void> {
-    const before = await store.find(call, name);
-    if (!before?.served) return;
-    const why = await withdrawn(models, call, before.served);
-    if (why === before.withdrawn) return;
-    const { generation, served } = before;
-    const now = world.now();
-    const after = { ...before, withdrawn: why, generation: generation + 1, updatedAt: now };
-    await store.change(call, before, after, [], {
-      type: 'serving.endpoint.withdrawn',
-      subject: subject(name),
-      data: { endpoint: name, model: served.name, version: served.version, why: why ?? null },
-    });
-  }
 
   async function roomForOneMore(call: Call): Promise<void> {
     const { endpoints: all } = await store.page(call, LIMITS.endpoints);

@@ -100,6 +100,13 @@ export function memoryEndpoints(models: Map<string, Model>) {
     setSlow: (now: boolean) => {
       slow = now;
     },
+    /** Traffic moves to every target now, slow or not, and nobody has heard of it yet. */
+    comeUp() {
+      const before = slow;
+      slow = false;
+      for (const entry of held.values()) settle(entry);
+      slow = before;
+    },
     /** While mute, answers do not say which revision gave them. */
     setMute: (now: boolean) => {
       mute = now;

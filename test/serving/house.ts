@@ -33,6 +33,32 @@ function shelfOf(commit: Table['commit']) {
       });
       aliases.set(key, alias.version);
     },
+    async removeAlias(at: Call, name: string, alias: string) {
+      const version = aliases.get(`${name}@${alias}`) ?? 0;
+      aliases.delete(`${name}@${alias}`);
+      await commit(at, [], {
+        type: 'registry.alias.removed',
+        subject: `models/${name}`,
+        data: { name, alias, version },
+      });
+    },
+    async rename(at: Call, name: string, newName: string) {
+      for (const each of [...versions.values()])
+        if (each.name === name) {
+          versions.delete(`${name}/${each.version}`);
+          versions.set(`${newName}/${each.version}`, { ...each, name: newName });
+        }
+      for (const [key, version] of [...aliases])
+        if (key.startsWith(`${name}@`)) {
+          aliases.delete(key);
+          aliases.set(`${newName}@${key.slice(name.length + 1)}`, version);
+        }
+      await commit(at, [], {
+        type: 'registry.model.renamed',
+        subject: `models/${name}`,
+        data: { name, newName },
+      });
+    },
     aliasOf: (name: string, alias: string) => aliases.get(`${name}@${alias}`),
     newest: (name: string) =>
       [...versions.values()]
