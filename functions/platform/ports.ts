@@ -151,6 +151,21 @@ export async function* queryAll(table: Table, call: Call, query: Query): AsyncGe
   } while (after !== undefined);
 }
 
+/** How many items a query finds, counted no further than `limit`: a page ends at 1 MB, however many it may hold. */
+export async function countUpTo(
+  table: Table,
+  call: Call,
+  query: Query,
+  limit: number,
+): Promise<number> {
+  let count = 0;
+  for await (const _ of queryAll(table, call, { ...query, limit })) {
+    count += 1;
+    if (count >= limit) break;
+  }
+  return count;
+}
+
 // ---------------------------------------------------------------- Blobs
 
 export interface BlobHead {

@@ -8,7 +8,7 @@ import type { World } from '../kernel/world.ts';
 import type { Machines } from '../platform/ports.ts';
 import { nextStrike } from './cron.ts';
 import {
-  changeOf,
+  changesOf,
   filled,
   isFor,
   runOf,
@@ -19,7 +19,7 @@ import {
 } from './match.ts';
 import { type Firing, LIMITS, type Order, type Outcome, type Rule } from './model.ts';
 import type { Runs } from './runs.ts';
-import type { Burst, Due, TriggerStore } from './store.ts';
+import type { Beginning, Burst, Due, TriggerStore } from './store.ts';
 
 export interface FiringParts {
   readonly store: TriggerStore;
@@ -69,8 +69,9 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
       await store.begin(call, { firing: { ...firingOf(rule.name, cause, 'own-run', why), after } });
       return;
     }
-    const text = changeOf(rule.on, seen);
-    const change = text && digestOf(text).toString('hex').slice(0, 40);
+    const changes = changesOf(rule.on, seen).map((text) =>
+      digestOf(text).toString('hex').slice(0, 40),
+    );
     let start: Rule['start'];
     try {
       start = filled(rule.start, seen);
@@ -82,9 +83,10 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const order = { rule: rule.name, firing: seen.id, cause, start, attempts: 0, after };
     for (let tries = 0; tries < 20; tries += 1) {
       const clash = rule.debounceSeconds
-        ? await hold(call, rule, order, change)
-        : await go(call, rule, order, `heard ${seen.type}`, change);
+        ? await hold(call, rule, order, changes)
+        : await go(call, rule, order, `heard ${seen.type}`, { changes });
       if (clash === undefined || clash === 'firing') return;
+      if (clash === 'rule') break;
       if (clash === 'change') {
         const why = 'the same bytes have arrived at this path before';
         await store.begin(call, { firing: firingOf(rule.name, cause, 'duplicate', why) });
@@ -100,8 +102,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     rule: Rule,
     order: Order,
     why: string,
-    change?: string,
-    cursor?: { from: number; to: number | undefined },
+    { changes, cursor }: Pick<Beginning, 'changes' | 'cursor'>,
   ) {
     const hour = Math.floor(world.now() / HOUR);
     const before = await store.spent(call, rule.name, hour);
@@ -114,7 +115,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const firing = { ...firingOf(rule.name, cause, 'starting', why, id), after: order.after };
     const clash = await store.begin(call, {
       firing,
-      change,
+      changes,
       cursor,
       order: { order, dueAt },
       budget: { before, hour },
@@ -125,10 +126,14 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     return undefined;
   }
 
-  /** Begins a firing that waits until its burst is quiet; the burst's newest one so far is folded into it. */
-  async function hold(call: Call, rule: Rule, order: Order, change: string | undefined) {
+  /**
+   * Begins a firing that waits until its burst is quiet; the burst's newest one so far is folded into it. What was heard
+   * under another text of the rule is no part of the burst: it starts nothing any more.
+   */
+  async function hold(call: Call, rule: Rule, order: Order, changes: readonly string[]) {
     const now = world.now();
-    const before = await store.burst(call, rule.name);
+    const held = await store.burst(call, rule.name);
+    const before = held && isOf(held, rule) ? held : undefined;
     const firstAt = before?.firstAt ?? now;
     const quietMs = rule.debounceSeconds * 1000;
     const newest = !before || before.order.firing < order.firing;
@@ -138,7 +143,8 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
       firstAt,
       dueAt: Math.min(now + quietMs, firstAt + quietMs * LIMITS.debounceFactor),
       count: (before?.count ?? 0) + 1,
-      generation: (before?.generation ?? 0) + 1,
+      generation: (held?.generation ?? 0) + 1,
+      text: { createdAt: rule.createdAt, generation: rule.generation },
       order: newest ? order : before.order,
     };
     const waiting = `waits for ${rule.debounceSeconds} s of quiet`;
@@ -146,11 +152,13 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const firing = newest
       ? { ...firingOf(rule.name, order.cause, 'waiting', waiting), after: order.after }
       : firingOf(rule.name, order.cause, 'folded', intoLater);
-    const old = newest && before && (await store.firing(call, rule.name, before.order.firing));
-    const folded: Firing | undefined = old
-      ? { ...old, outcome: 'folded', why: intoLater, updatedAt: now }
-      : undefined;
-    const clash = await store.begin(call, { firing, change, burst: { before, after }, folded });
+    const old = newest && held && (await store.firing(call, rule.name, held.order.firing));
+    const became = before
+      ? ({ outcome: 'folded', why: intoLater } as const)
+      : ({ outcome: 'failed', why: REPLACED } as const);
+    const replaced = old ? { ...old, ...became, updatedAt: now } : undefined;
+    const burst = { before: held, after };
+    const clash = await store.begin(call, { firing, changes, burst, replaced });
     if (clash === undefined) wake(after.dueAt);
     return clash;
   }
@@ -158,7 +166,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
   /** Makes the start, by name, and says in the firing what became of it. */
   async function make(call: Call, order: Order): Promise<void> {
     const firing = await store.firing(call, order.rule, order.firing);
-    if (!firing) return;
+    if (!firing) return store.drop(call, order); // expired while nothing ran: nobody would hear of the start
     const updatedAt = world.now();
     try {
       const started = await startOf(call, order);
@@ -228,7 +236,7 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     try {
       const start = filled(rule.start, seen);
       const order = { rule: rule.name, firing: id, cause, start, attempts: 0 };
-      const clash = await go(call, rule, order, why, undefined, cursor);
+      const clash = await go(call, rule, order, why, { cursor });
       // It has fired in another process that then lost its cursor's move: only the clock goes on.
       if (clash === 'firing') await store.moveCursor(call, rule.name, due.dueAt, to);
     } catch (error) {
@@ -244,8 +252,9 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const hour = Math.floor(world.now() / HOUR);
     const before = await store.spent(call, burst.rule, hour);
     const events = count === 1 ? 'one event' : `${count} events`;
-    if (!rule?.enabled) {
-      const firing = firingOf(burst.rule, order.cause, 'failed', 'the rule is gone or disabled');
+    if (!rule?.enabled || !isOf(burst, rule)) {
+      const why = rule?.enabled ? REPLACED : 'the rule is gone or disabled';
+      const firing = firingOf(burst.rule, order.cause, 'failed', why);
       await store.release(call, burst, firing, undefined, undefined);
       return;
     }
@@ -259,6 +268,12 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
     const firing = { ...firingOf(burst.rule, order.cause, 'starting', why), after: order.after };
     const budget = { before, hour };
     if (await store.release(call, burst, firing, { order, dueAt }, budget)) await make(call, order);
+  }
+
+  async function perform(call: Call, due: Due): Promise<void> {
+    if (due.kind === 'order') return make(call, due.order);
+    const rule = await store.find(call, due.rule);
+    return due.kind === 'burst' ? release(call, rule, due) : strike(call, rule, due);
   }
 
   return {
@@ -280,26 +295,34 @@ export function firings({ store, machines, runs, world, wake }: FiringParts) {
 
     /**
      * Does what is due: clocks, bursts that are quiet, orders that a crash left. Safe to call at any time, from many
-     * processes. Returns when to call next, or undefined when nothing waits.
+     * processes. Returns when to call next, or undefined when nothing waits. Throws what one of them threw once all the
+     * others are done.
      */
     async tick(call: Call): Promise<number | undefined> {
       const now = world.now();
       const all = await store.due(call);
       const ripe = all.filter(({ dueAt }) => dueAt <= now);
+      let trouble: unknown;
       for (const due of ripe) {
-        if (due.kind === 'order') await make(call, due.order);
-        else {
-          const rule = await store.find(call, due.rule);
-          if (due.kind === 'burst') await release(call, rule, due);
-          else await strike(call, rule, due);
+        try {
+          await perform(call, due);
+        } catch (error) {
+          trouble = error;
         }
       }
+      if (trouble) throw trouble;
       const left = ripe.length ? await store.due(call) : all;
       return left.length ? Math.min(...left.map(({ dueAt }) => dueAt)) : undefined;
     },
   };
 }
 export type Firings = ReturnType<typeof firings>;
+
+const REPLACED = 'the rule was replaced, or disabled for a while, before it was quiet';
+
+/** Whether a burst was heard under the text that the rule has now. */
+const isOf = ({ text }: Burst, { createdAt, generation }: Rule): boolean =>
+  text === undefined || (text.createdAt === createdAt && text.generation === generation);
 
 const overBudget = ({ maximumPerHour }: Rule) =>
   `more than ${maximumPerHour} starts in this hour (maximumPerHour)`;

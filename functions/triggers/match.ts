@@ -66,12 +66,20 @@ export function runOf(seen: Seen): string | undefined {
 }
 export const startedName = (rule: string, firing: string): string => `${rule}-${firing}`;
 
-/** What makes two events the same change: data that arrives again with the same bytes is no news. */
-export function changeOf(on: On, seen: Seen): string | undefined {
-  if (!on.data) return undefined;
+/**
+ * What makes two events the same change: data that arrives again with the same bytes is no news. What came through us
+ * says its SHA-256, since a store's etag need not follow from the bytes. S3 tells of it once more, by the etag, which
+ * is also all there is of a file that somebody put into the bucket past us.
+ */
+export function changesOf(on: On, seen: Seen): string[] {
+  if (!on.data) return [];
   const path = placed(seen, '$.data.path');
+  const sha256 = placed(seen, '$.data.sha256');
   const etag = placed(seen, '$.data.etag');
-  return typeof etag === 'string' ? JSON.stringify([path, etag]) : undefined;
+  return [
+    ...(typeof sha256 === 'string' ? [JSON.stringify([path, 'sha256', sha256])] : []),
+    ...(typeof etag === 'string' ? [JSON.stringify([path, etag])] : []),
+  ];
 }
 
 /** The start with its places filled in. Throws `invalid` naming the parameter whose place the event lacks. */

@@ -156,8 +156,7 @@ export function triggerService({ store, runs, world, pages, wake }: TriggerParts
   }
 
   async function roomForOneMore(call: Call): Promise<void> {
-    const { rules } = await store.page(call, LIMITS.rules);
-    if (rules.length >= LIMITS.rules)
+    if ((await store.countUpTo(call, LIMITS.rules)) >= LIMITS.rules)
       throw new Problem(
         'exhausted',
         `A workspace holds at most ${LIMITS.rules} rules; delete one first.`,

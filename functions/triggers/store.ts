@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import {
+  countUpTo,
   type Item,
   type Key,
   queryAll,
@@ -13,6 +14,8 @@ import { Firing, LIMITS, Order, Rule } from './model.ts';
 
 /** A rule's clock: when it strikes next. */
 const Cursor = z.object({ kind: z.literal('cron'), rule: z.string(), dueAt: z.number() });
+/** Which text of a rule: its generations begin anew when it is made again under its name. */
+const RuleText = z.object({ createdAt: z.number(), generation: z.int() });
 /** A burst of events that has not been quiet yet; `order` is what the newest of them starts. */
 const Burst = z.object({
   kind: z.literal('burst'),
@@ -21,6 +24,8 @@ const Burst = z.object({
   firstAt: z.number(),
   count: z.int(),
   generation: z.int(),
+  /** The text of the rule that it was heard under; absent in a burst of an earlier release. */
+  text: RuleText.optional(),
   order: Order,
 });
 export type Burst = z.infer<typeof Burst>;
@@ -48,17 +53,18 @@ const atGeneration = (generation: number | undefined) =>
   generation === undefined ? ('absent' as const) : { equal: { generation } };
 
 /** Which write of `begin` was refused. */
-export type Clash = 'firing' | 'change' | 'other';
+export type Clash = 'firing' | 'change' | 'rule' | 'other';
 
 export interface Beginning {
   readonly firing: Firing;
-  /** Names the logical change; refused if it has fired. */
-  readonly change?: string | undefined;
+  /** Names of the logical change; refused if it has fired under one of them. */
+  readonly changes?: readonly string[] | undefined;
   /** Started at once. */
   readonly order?: { readonly order: Order; readonly dueAt: number } | undefined;
-  /** Replaces the burst it was read from, whose newest firing is folded into this one. */
+  /** Replaces the burst it was read from, if the rule still has the text that the new one was heard under. */
   readonly burst?: { readonly before: Burst | undefined; readonly after: Burst } | undefined;
-  readonly folded?: Firing | undefined;
+  /** What has become of the newest firing of the burst before. */
+  readonly replaced?: Firing | undefined;
   /** The hour's count before this one. */
   readonly budget?: { readonly before: number; readonly hour: number } | undefined;
   /** Moves a clock from this strike to the next one. */
@@ -82,6 +88,8 @@ export function triggerStore(table: Table) {
         rules.push(Rule.parse(found));
       return rules;
     },
+    countUpTo: (call: Call, limit: number): Promise<number> =>
+      countUpTo(table, call, { pk: 'R#rules' }, limit),
     async page(
       call: Call,
       limit: number,
@@ -95,7 +103,10 @@ export function triggerStore(table: Table) {
       const rules = found.items.map((each) => Rule.parse(each));
       return found.next === undefined ? { rules } : { rules, next: found.next };
     },
-    /** The rule and its clock in one commit; `strikesAt` undefined: it has none. Throws `Refused`. */
+    /**
+     * The rule and its clock in one commit; `strikesAt` undefined: it has none. A burst stays till it is released, when
+     * its firing says what became of it. Throws `Refused`.
+     */
     async save(
       call: Call,
       before: Rule | undefined,
@@ -112,7 +123,6 @@ export function triggerStore(table: Table) {
         { put: item(keys.rule(name), after), if: atGeneration(before?.generation) },
         cursor,
       ];
-      if (!after.enabled) writes.push({ remove: keys.burst(name) });
       await table.commit(call, writes, event);
     },
     /** Its firings stay listed until they expire. Throws `Refused`. */
@@ -120,11 +130,7 @@ export function triggerStore(table: Table) {
       const { name, generation } = before;
       await table.commit(
         call,
-        [
-          { remove: keys.rule(name), if: { equal: { generation } } },
-          { remove: keys.cursor(name) },
-          { remove: keys.burst(name) },
-        ],
+        [{ remove: keys.rule(name), if: { equal: { generation } } }, { remove: keys.cursor(name) }],
         event,
       );
     },
@@ -148,14 +154,15 @@ export function triggerStore(table: Table) {
 
     /** A firing begins once: all of it lands, or the clash says what stood in the way. */
     async begin(call: Call, beginning: Beginning): Promise<Clash | undefined> {
-      const { firing, change, order, burst, folded, budget, cursor } = beginning;
+      const { firing, changes = [], order, burst, replaced, budget, cursor } = beginning;
       const { rule } = firing;
       const writes: Write[] = [{ put: kept(firing), if: 'absent' }];
-      const changeAt = change === undefined ? -1 : writes.length;
-      if (change !== undefined) {
-        const expiresAt = firing.at + LIMITS.firingKeptMs;
+      const expiresAt = firing.at + LIMITS.firingKeptMs;
+      for (const change of changes)
         writes.push({ put: { ...keys.change(rule, change), expiresAt }, if: 'absent' });
-      }
+      const ruleAt = writes.length;
+      if (burst?.after.text)
+        writes.push({ check: keys.rule(rule), if: { equal: { ...burst.after.text } } });
       if (order)
         writes.push({
           put: item(keys.order(rule, firing.id), { kind: 'order', ...order }),
@@ -165,7 +172,7 @@ export function triggerStore(table: Table) {
           put: item(keys.burst(rule), burst.after),
           if: atGeneration(burst.before?.generation),
         });
-      if (folded) writes.push({ put: kept(folded) });
+      if (replaced) writes.push({ put: kept(replaced) });
       if (budget)
         writes.push({
           put: item(keys.budget(rule), { hour: budget.hour, count: budget.before + 1 }),
@@ -188,7 +195,9 @@ export function triggerStore(table: Table) {
         return undefined;
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
-        return error.index === 0 ? 'firing' : error.index === changeAt ? 'change' : 'other';
+        if (error.index === 0) return 'firing';
+        if (error.index < ruleAt) return 'change';
+        return burst && error.index === ruleAt ? 'rule' : 'other';
       }
     },
     async burst(call: Call, rule: string): Promise<Burst | undefined> {
@@ -250,6 +259,10 @@ export function triggerStore(table: Table) {
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
       }
+    },
+    /** An order that no firing speaks of any more. */
+    async drop(call: Call, order: Order): Promise<void> {
+      await table.commit(call, [{ remove: keys.order(order.rule, order.firing) }]);
     },
     async moveCursor(
       call: Call,

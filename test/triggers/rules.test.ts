@@ -1,10 +1,13 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type DropsService, dropsService } from '../../functions/artifacts/drops.ts';
+import { arrival } from '../../functions/handlers/heard.ts';
 import { Problem } from '../../functions/kernel/problem.ts';
 import { type RunAsked, triggersRoom } from '../../functions/triggers/index.ts';
 import { BAD_PATHS } from '../bad-paths.ts';
 import { call, type House, openHouse } from '../house.ts';
 
 let home: House;
+let drops: DropsService;
 let room: ReturnType<typeof triggersRoom>;
 /** Runs by their retry key, as pipelines keeps them. */
 let runs: Map<string, RunAsked>;
@@ -19,6 +22,7 @@ beforeEach(() => {
   trouble = undefined;
   behind = new Map();
   home = openHouse((ground) => {
+    drops = dropsService(ground.blobs, ground.table, ground.world);
     room = triggersRoom(ground, {
       async check(_call, { pipeline }) {
         if (pipeline !== 'train') throw new Problem('missing', `Pipeline ${pipeline} not found.`);
@@ -44,12 +48,15 @@ const put = (rule: object, name = 'r') =>
 const onCustom = (more = {}) => ({ event: { type: 'custom.drift.seen', ...more } });
 const send = (event: object, headers = {}) =>
   home.ask('POST', '/api/events', { type: 'custom.drift.seen', ...event }, { headers });
-const arrive = (path: string, etag: string) =>
-  home.table.commit(call, [], {
-    type: 'artifacts.data.arrived',
-    subject: `data/${path}`,
-    data: { path, sizeBytes: 3, etag },
-  });
+const arrive = (path: string, text: string) => drops.arrive(call, path, new Blob([text]).stream());
+/** As S3 says it on the account's own bus, of whatever was put into the bucket. */
+const arriveAtS3 = async (path: string, etag: string) => {
+  const told = arrival({
+    time: new Date(home.world.now()).toISOString(),
+    detail: { bucket: { name: 'b' }, object: { key: `${call.workspace}/data/${path}`, etag } },
+  } as never);
+  if (told) await home.bus.publish([told]);
+};
 interface Firing {
   id: string;
   outcome: string;
@@ -321,6 +328,28 @@ describe('a start that fails', () => {
   });
 });
 
+describe('what is due', () => {
+  test('an order whose firing has expired is dropped: the clock does not come back for it for ever', async () => {
+    await put({ on: onCustom() });
+    trouble = new Problem('unavailable', 'throttled');
+    await send({});
+    await home.quiet();
+    trouble = undefined;
+    home.world.pass(91 * 86_400_000);
+    expect(await room.tick(call)).toBeUndefined();
+    expect(runs.size).toBe(0);
+  });
+
+  test('is done, but for the one thing that throws', async () => {
+    for (const name of ['a', 'b', 'c'])
+      await put({ on: { cron: { schedule: '0 * * * *' } } }, name);
+    await home.table.commit(call, [{ put: { pk: 'R#rules', sk: 'a', broken: true } }]);
+    home.world.pass(3_600_000);
+    await expect(room.tick(call)).rejects.toThrow();
+    expect([await outcomes('b'), await outcomes('c')]).toEqual([['started'], ['started']]);
+  });
+});
+
 describe('data that arrives', () => {
   test('under the prefix fires with its path; elsewhere not', async () => {
     await put({
@@ -335,14 +364,46 @@ describe('data that arrives', () => {
 
   test('with the same bytes again is listed and starts nothing; with others it does', async () => {
     await put({ on: { data: { prefix: 'drops/' } } });
+    for (const text of ['a', 'b', 'a']) {
+      await arrive('drops/1.csv', text);
+      await home.quiet();
+      home.world.pass(1000);
+    }
+    expect(await outcomes()).toEqual(['duplicate', 'started', 'started']);
+    expect(runs.size).toBe(2);
+  });
+
+  test('removed, and sent once more with the same bytes, starts nothing', async () => {
+    await put({ on: { data: { prefix: 'drops/' } } });
+    await arrive('drops/1.csv', 'a');
+    await drops.remove(call, 'drops/1.csv');
     await arrive('drops/1.csv', 'a');
     await home.quiet();
-    home.world.pass(1000);
-    await arrive('drops/1.csv', 'a');
+    expect((await outcomes()).sort()).toEqual(['duplicate', 'started']);
+  });
+
+  test.each([
+    ['after us', ['us', 'S3']],
+    ['before us', ['S3', 'us']],
+  ])('is one arrival where S3 tells of it too, %s', async (_when, order) => {
+    await put({ on: { data: { prefix: 'drops/' } } });
     await home.quiet();
+    let etag = 'e1';
+    for (const who of order) {
+      home.world.pass(1000);
+      if (who === 'S3') await arriveAtS3('drops/1.csv', etag);
+      else if (order[0] === 'us') ({ etag } = await arrive('drops/1.csv', 'a'));
+      else
+        await home.table.commit(call, [], {
+          type: 'artifacts.data.arrived',
+          subject: 'data/drops/1.csv',
+          data: { path: 'drops/1.csv', sizeBytes: 1, etag, sha256: 'a'.repeat(64) },
+        });
+      await home.quiet();
+    }
     expect(await outcomes()).toEqual(['duplicate', 'started']);
     home.world.pass(1000);
-    await arrive('drops/1.csv', 'b');
+    await arriveAtS3('drops/1.csv', 'e2');
     await home.quiet();
     expect(runs.size).toBe(2);
   });
@@ -410,12 +471,77 @@ describe('debouncing', () => {
     await home.ask('POST', '/api/rules/r/disable');
     expect(await later(11_000)).toBeUndefined();
     expect(runs.size).toBe(0);
+    const ended = { outcome: 'failed', why: 'the rule is gone or disabled' };
+    expect(await firings()).toMatchObject([ended]);
     await home.ask('POST', '/api/rules/r/enable');
     await send({});
     await home.quiet();
     await home.ask('DELETE', '/api/rules/r');
     expect(await later(11_000)).toBeUndefined();
     expect(runs.size).toBe(0);
+    expect(await firings()).toMatchObject([ended, ended]);
+  });
+
+  const replaced = { outcome: 'failed', why: expect.stringContaining('the rule was replaced') };
+  const held = (more = {}) => put({ on: onCustom(), debounceSeconds: 10, ...more });
+  const other = { start: { ...START, parameters: { p: 'new' } } };
+  test.each<[string, () => Promise<unknown>]>([
+    ['replaced', () => held(other)],
+    [
+      'removed and made again',
+      async () => {
+        await home.ask('DELETE', '/api/rules/r');
+        await held(other);
+      },
+    ],
+    [
+      'disabled and enabled',
+      async () => {
+        await home.ask('POST', '/api/rules/r/disable');
+        await home.ask('POST', '/api/rules/r/enable');
+      },
+    ],
+  ])('a rule that is %s meanwhile starts nothing that it held before', async (_how, change) => {
+    await held();
+    await send({});
+    await home.quiet();
+    await change();
+    expect(await later(11_000)).toBeUndefined();
+    expect([runs.size, await firings()]).toMatchObject([0, [replaced]]);
+  });
+
+  test('a rule that is replaced meanwhile begins a burst of its own', async () => {
+    await held();
+    await send({});
+    await home.quiet();
+    await held(other);
+    await later(5_000);
+    await send({});
+    await home.quiet();
+    expect(await firings()).toMatchObject([{ outcome: 'waiting' }, replaced]);
+    await later(6_000);
+    expect(await outcomes()).toEqual(['waiting', 'failed']); // not yet quiet for 10 s
+    await later(5_000);
+    expect(await firings()).toMatchObject([
+      { outcome: 'started', why: 'quiet after one event' },
+      replaced,
+    ]);
+    expect(parameters()).toEqual([{ p: 'new' }]);
+  });
+
+  test('an event heard by a rule that is replaced before it is held is heard by the new one', async () => {
+    await held();
+    await home.quiet();
+    await send({});
+    let raced = false;
+    home.beforeCommit(async (event) => {
+      if (raced || event !== undefined) return;
+      raced = true;
+      await held(other);
+    });
+    await home.until(async () => (await firings()).length > 0);
+    await later(11_000);
+    expect(parameters()).toEqual([{ p: 'new' }]);
   });
 
   test('two ticks at once release a burst once', async () => {
@@ -516,6 +642,18 @@ describe('keeping rules', () => {
     expect(all.map(({ status }) => status)).toEqual(Array(10).fill(200));
     const { entries } = await home.table.entries(call, 'rules/r');
     expect(entries.map(({ type }) => type)).toEqual(['triggers.rule.set']);
+  });
+
+  test('rules beyond what one page of the table holds are counted as well', async () => {
+    const start = { ...START, parameters: { p: 'x'.repeat(60_000) } };
+    await Promise.all(
+      Array.from({ length: 200 }, (_, i) => put({ on: onCustom(), start }, `r${i}`)),
+    );
+    expect(await put({ on: onCustom() }, 'more')).toMatchObject({
+      status: 429,
+      body: { detail: expect.stringContaining('at most 200 rules') },
+    });
+    expect((await put({ on: onCustom() }, 'r7')).status).toBe(200);
   });
 
   const gate = { model: 'm', metric: 'wape', direction: 'lower' };
