@@ -63,9 +63,21 @@ class Scorer:
             answer = self._server.invocations(body, content_type, self._model, self._schema)
         except self._error_class as error:
             return _refusal(error.get_http_status_code(), error.error_code, error.message)
+        except RecursionError as error:
+            if not _while_reading_json(error):
+                raise
+            return _refusal(400, "BAD_REQUEST", "Invalid input. The JSON is nested too deeply.")
         if answer.status == 200:
             return 200, answer.mimetype, answer.response.encode()
         return _refusal(answer.status, "BAD_REQUEST", answer.response)
+
+
+def _while_reading_json(error):
+    """A model's own recursion is no fault of the request; the parser's is, and it is the last to be called."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_frame.f_globals.get("__name__", "").split(".")[0] == "json"
 
 
 def _refusal(status, code, message):

@@ -64,5 +64,46 @@ print((again.predict(X) == model.predict(X)).all())
         self.assertEqual(said, "True\n")
 
 
+SCORE = """
+import server
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
+class Model:
+    class metadata:
+        get_input_schema = staticmethod(lambda: None)
+    def predict(self, data):
+        return [1.0]
+scorer = server.Scorer(Model(), scoring_server, MlflowException)
+for body in (b'[' * 100_000, b'{"inputs":' + b'[' * 100_000, b'{"a":' * 100_000, b'{"inputs":[1]}'):
+    status, _, said = scorer.score(body, "application/json")
+    print(status, said.decode())
+"""
+OWN = """
+import server
+class Error(Exception):
+    pass
+class Recurs:
+    VERSION = "0"
+    def invocations(self, *_):
+        return self.invocations()
+class Model:
+    class metadata:
+        get_input_schema = staticmethod(lambda: None)
+try:
+    server.Scorer(Model(), Recurs(), Error).score(b"{}", "application/json")
+except RecursionError:
+    print("its own")
+"""
+
+
+class Nested(unittest.TestCase):
+    def test_a_body_nested_beyond_what_the_parser_bears_is_400_not_500(self):
+        deep = '400 {"error_code": "BAD_REQUEST", "message": "Invalid input. The JSON is nested too deeply."}'
+        self.assertEqual(python(SCORE).splitlines(), [deep] * 3 + ['200 {"predictions": [1.0]}'])
+
+    def test_what_recurs_in_the_model_is_not_the_requests_fault(self):
+        self.assertEqual(python(OWN), "its own\n")
+
+
 if __name__ == "__main__":
     unittest.main()
