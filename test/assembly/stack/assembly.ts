@@ -48,7 +48,9 @@ export function readAssembly(folder: string): Assembly {
   const assets = new Map<string, string>();
   for (const [name, { type, properties = {} }] of Object.entries(artifacts)) {
     if (type === 'aws:cloudformation:stack')
-      templates[text(properties['stackName']) || name] = readJson(join(folder, text(properties['templateFile']))) as Template;
+      templates[text(properties['stackName']) || name] = readJson(
+        join(folder, text(properties['templateFile'])),
+      ) as Template;
     else if (type === 'cdk:asset-manifest')
       for (const [key, path] of assetsOf(folder, text(properties['file']))) assets.set(key, path);
     else if (!/^cdk:(tree|feature-flag-report|nested-cloud-assembly)$/.test(type))

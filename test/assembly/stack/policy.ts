@@ -20,7 +20,7 @@ export type Context = Readonly<Record<string, string | readonly string[]>>;
 
 /** Keys that the stack can tell; a statement with another one allows nothing, and denies what it would. */
 const KNOWN = new Set(
-  'aws:securetransport aws:sourceaccount aws:sourcearn aws:principalarn iam:passedtoservice s3:tlsversion s3:prefix lambda:functionurlauthtype lambda:invokedviafunctionurl'.split(
+  'aws:securetransport aws:sourceaccount aws:sourcearn aws:principalarn iam:passedtoservice iam:awsservicename application-autoscaling:service-namespace s3:tlsversion s3:prefix lambda:functionurlauthtype lambda:invokedviafunctionurl'.split(
     ' ',
   ),
 );
