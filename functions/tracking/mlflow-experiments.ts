@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Call } from '../kernel/call.ts';
-import { enumeration, repeated, safeInt } from '../kernel/proto.ts';
+import { repeated, safeInt } from '../kernel/proto.ts';
 import type { Route } from '../kernel/route.ts';
 import { mlflowMessage, mlflowRoutes } from '../protocols/mlflow.ts';
 import { ExperimentId } from './model.ts';
@@ -14,7 +14,7 @@ import {
   Pairs,
   pageSize,
   text,
-  VIEW_TYPE,
+  ViewType,
   viewOf,
 } from './wire.ts';
 
@@ -28,7 +28,7 @@ const Search = mlflowMessage({
   page_token: text.optional(),
   filter: text.optional(),
   order_by: repeated(text),
-  view_type: enumeration(VIEW_TYPE, 'lenient').optional(),
+  view_type: ViewType,
 });
 const Summary = z.object({
   experiment_id: z.string(),

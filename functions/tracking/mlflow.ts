@@ -21,7 +21,7 @@ import {
   runOnWire,
   runResource,
   text,
-  VIEW_TYPE,
+  ViewType,
   viewOf,
 } from './wire.ts';
 
@@ -58,7 +58,7 @@ const Metric = {
 const Search = mlflowMessage({
   experiment_ids: repeated(text),
   filter: text.optional(),
-  run_view_type: enumeration(VIEW_TYPE, 'lenient').optional(),
+  run_view_type: ViewType,
   max_results: int32().default(1000),
   order_by: repeated(text),
   page_token: text.optional(),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { DEFAULT_WORKSPACE } from '../kernel/ids.ts';
 import { Problem } from '../kernel/problem.ts';
+import { enumeration } from '../kernel/proto.ts';
 import { mlflowMessage } from '../protocols/mlflow.ts';
 import {
   type Experiment,
@@ -152,7 +153,7 @@ export const ByExperiment = { experiment_id: ExperimentId };
 export const experimentResource = (input: { experiment_id: string }) =>
   `experiments/${input.experiment_id}`;
 
-export const VIEW_TYPE = { ACTIVE_ONLY: 1, DELETED_ONLY: 2, ALL: 3 } as const;
+const VIEW_TYPE = { ACTIVE_ONLY: 1, DELETED_ONLY: 2, ALL: 3 } as const;
 const VIEWS: Readonly<Record<keyof typeof VIEW_TYPE, View>> = {
   ACTIVE_ONLY: 'active',
   DELETED_ONLY: 'deleted',
@@ -160,6 +161,12 @@ const VIEWS: Readonly<Record<keyof typeof VIEW_TYPE, View>> = {
 };
 export const viewOf = (type: keyof typeof VIEW_TYPE | undefined): View =>
   type === undefined ? 'active' : VIEWS[type];
+
+/** 0 counts as unset, as in stock. */
+export const ViewType = z.preprocess(
+  (value) => (value === 0 ? undefined : value),
+  enumeration(VIEW_TYPE, 'lenient').optional(),
+);
 
 /** A page's size; what is outside is refused in stock's words. */
 export function pageSize(value: number, most: number = LIMITS.searchResults): number {

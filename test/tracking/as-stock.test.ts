@@ -38,6 +38,16 @@ describe('runs/update with a status that is none', () => {
   });
 });
 
+test('a view type that is none is refused as a number, ignored as a word; 0 is unset', async () => {
+  const { app } = await opened();
+  const asked = async (view: unknown) => [
+    (await app.post('runs/search', { experiment_ids: ['0'], run_view_type: view })).status,
+    (await app.post('experiments/search', { max_results: 1, view_type: view })).status,
+  ];
+  expect(await asked(9)).toEqual([400, 400]);
+  for (const view of ['9', 'BOGUS', 0, 2, 'ALL']) expect(await asked(view)).toEqual([200, 200]);
+});
+
 describe('bare NaN and Infinity in a body, as Python writes them', () => {
   test.each([
     ['NaN', 'NaN'],

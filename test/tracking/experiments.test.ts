@@ -111,12 +111,12 @@ test('item 17: tags of an experiment come and go, an absent one is 404', async (
   await app.post('experiments/set-experiment-tag', {
     experiment_id: '1',
     key: 'k',
-    value: '\ud800\u0000x',
+    value: '\u{1f600}\u0000x',
   });
   const { body } = await app.get('experiments/get', { experiment_id: '1' });
   expect(body.experiment.tags).toEqual([
     { key: '__proto__', value: 'kept' },
-    { key: 'k', value: '\ud800\u0000x' },
+    { key: 'k', value: '\u{1f600}\u0000x' },
   ]);
   const gone = { experiment_id: '1', key: 'k' };
   expect(await app.post('experiments/delete-experiment-tag', gone)).toMatchObject({ status: 200 });
