@@ -185,6 +185,33 @@ test('F08 a model made again under its name is another, though its versions coun
   });
 });
 
+test('a registered model that is renamed takes its endpoint along, and a stranger under its old name none', async () => {
+  await registered(name, 'first');
+  await registered(name, 'second');
+  const alias = (model: string, version: string) =>
+    must('POST', `${M}/registered-models/alias`, { name: model, alias: 'champion', version });
+  await alias(name, '1');
+  await must('PUT', `/api/endpoints/${name}`, { model: `models:/${name}@champion` });
+  await inService(name, 1);
+  const renamed = `${name}-renamed`;
+  await must('POST', `${M}/registered-models/rename`, { name, new_name: renamed });
+  await must('POST', `${M}/registered-models/create`, { name });
+  await registered(name, 'stranger');
+  await alias(name, '1');
+  await alias(renamed, '2');
+  const { model } = await inService(name, 2);
+  expect(model).toBe(`models:/${renamed}@champion`);
+  expect((await predicted(name)).text).toContain('second');
+
+  await must('DELETE', `${M}/registered-models/alias`, { name: renamed, alias: 'champion' });
+  const { withdrawn } = await until('the endpoint to say so', async () => {
+    const { body } = await shown(name);
+    return body.withdrawn ? body : undefined;
+  });
+  expect(withdrawn).toContain(`${renamed} has no alias champion any more`);
+  expect((await predicted(name)).text).toContain('second');
+});
+
 test.each([
   ['http', () => `${bait}/model`],
   ['http of an artifact', () => `${bait}/models/MLmodel`],
