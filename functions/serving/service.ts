@@ -230,8 +230,7 @@ export function servingService(parts: ServingParts) {
   };
 
   async function roomForOneMore(call: Call): Promise<void> {
-    const { endpoints: all } = await store.page(call, LIMITS.endpoints);
-    if (all.length >= LIMITS.endpoints)
+    if ((await store.countUpTo(call, LIMITS.endpoints)) >= LIMITS.endpoints)
       throw new Problem(
         'exhausted',
         `A workspace holds at most ${LIMITS.endpoints} endpoints; delete one first.`,

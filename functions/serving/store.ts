@@ -1,6 +1,6 @@
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
-import { type Item, queryAll, type Table, type Write } from '../platform/ports.ts';
+import { countUpTo, type Item, queryAll, type Table, type Write } from '../platform/ports.ts';
 import { Endpoint, Revision } from './model.ts';
 
 const keys = {
@@ -70,6 +70,8 @@ export function servingStore(table: Table) {
         await table.commit(call, writes);
       }
     },
+    countUpTo: (call: Call, limit: number): Promise<number> =>
+      countUpTo(table, call, { pk: 'S#endpoints' }, limit),
     async page(
       call: Call,
       limit: number,

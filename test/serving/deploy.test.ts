@@ -383,6 +383,19 @@ test('endpoints are listed page by page, each once', async () => {
   expect(names).toEqual(['e0', 'e1', 'e2', 'e3', 'e4', 'e5', 'e6']);
 });
 
+test('endpoints beyond what one page of the table holds are counted as well', async () => {
+  const large = Array.from({ length: 1000 }, (_, i) => ({
+    put: { pk: 'S#endpoints', sk: `e${i}`, filling: 'x'.repeat(2000) },
+  }));
+  for (let at = 0; at < large.length; at += 90)
+    await home.table.commit(call, large.slice(at, at + 90));
+  const refused = await put('models:/churn/1');
+  expect([refused.status, refused.body.detail]).toEqual([
+    429,
+    expect.stringContaining('at most 1000 endpoints'),
+  ]);
+});
+
 test('every step of the machine may run twice', async () => {
   await put('models:/churn/1');
   await home.quiet();
