@@ -1,6 +1,5 @@
 import { ListServiceQuotasCommand, type ServiceQuota } from '@aws-sdk/client-service-quotas';
-import { instanceOf } from '../../functions/platform/aws/training.ts';
-import type { JobSpec } from '../../functions/platform/ports.ts';
+import { instancesFor, type Resources, type Use } from '../../functions/platform/aws/instances.ts';
 import { type Check, fail, ok, type Verdict, warn } from '../../local/doctor_checks.ts';
 import type { Clients } from '../doctor-aws.ts';
 
@@ -11,7 +10,8 @@ const ENOUGH_AT_ONCE = 100;
 interface Wanted {
   readonly name: string;
   readonly service: string;
-  readonly quota: string;
+  /** Any one of them will do: instances that stand in for each other. */
+  readonly quotas: readonly string[];
   readonly least: number;
   /** What happens below it. */
   readonly below: string;
@@ -19,56 +19,49 @@ interface Wanted {
   readonly severe: boolean;
 }
 
-/** The instance that a job which asks so gets, by the same list that jobs are made with. */
-const instanceFor = (resources: JobSpec['resources']): string =>
-  instanceOf({
-    ...{
-      name: 'doctor',
-      command: [],
-      env: {},
-      inputs: [],
-      outputs: [],
-      nodes: 1,
-      deadlineSeconds: 60,
-    },
-    resources,
-  }) ?? 'none';
+const gpus = (count: number): Resources => ({ accelerator: { type: 'nvidia.com/gpu', count } });
+const USAGE = {
+  training: 'training job',
+  processing: 'processing job',
+  hosting: 'endpoint',
+} as const;
 
-const gpus = (count: number): JobSpec['resources'] => ({ accelerator: { type: 'nvidia', count } });
-
-export function wantedQuotas(): Wanted[] {
-  const plain = instanceFor({});
-  const job = (instance: string, use: string, severe: boolean): Wanted => ({
-    name: `quota ${instance}, ${use}`,
+/** The instances are those that a job or an endpoint which asks so is given, by the same choice. */
+function instances(what: string, use: Use, asked: Resources, severe = false): Wanted {
+  return {
+    name: `quota of ${what}`,
     service: 'sagemaker',
-    quota: `${instance} for ${use} job usage`,
+    quotas: instancesFor(asked, use).map(({ type }) => `${type} for ${USAGE[use]} usage`),
     least: 1,
-    below: 'a job that needs it ends with ResourceLimitExceeded',
+    below: `${what} end with ResourceLimitExceeded`,
     severe,
-  });
-  return [
-    {
-      name: 'quota concurrency',
-      service: 'lambda',
-      quota: 'Concurrent executions',
-      least: ENOUGH_AT_ONCE,
-      below: 'requests are throttled with 429 and 503 when a few people work at once',
-      severe: false,
-    },
-    job(plain, 'training', true),
-    job(plain, 'processing', false),
-    job(instanceFor(gpus(1)), 'training', false),
-    job(instanceFor(gpus(8)), 'training', false),
-    {
-      name: 'quota serving',
-      service: 'sagemaker',
-      quota: 'Maximum total concurrency that can be allocated across all serverless endpoints',
-      least: 10,
-      below: 'a deployment that asks for more at once fails',
-      severe: true,
-    },
-  ];
+  };
 }
+
+export const wantedQuotas = (): Wanted[] => [
+  {
+    name: 'quota of functions',
+    service: 'lambda',
+    quotas: ['Concurrent executions'],
+    least: ENOUGH_AT_ONCE,
+    below: 'requests are throttled with 429 and 503 when a few people work at once',
+    severe: false,
+  },
+  instances('jobs', 'training', {}, true),
+  instances('processing jobs', 'processing', {}),
+  instances('jobs with a GPU', 'training', gpus(1)),
+  instances('jobs with eight GPUs', 'training', gpus(8)),
+  instances('endpoints of instances', 'hosting', {}),
+  instances('endpoints with a GPU', 'hosting', gpus(1)),
+  {
+    name: 'quota of serverless endpoints',
+    service: 'sagemaker',
+    quotas: ['Maximum total concurrency that can be allocated across all serverless endpoints'],
+    least: 10,
+    below: 'a deployment that asks for more at once fails',
+    severe: true,
+  },
+];
 
 export function quotaChecks({ quotas }: Clients): Check[] {
   const listed = new Map<string, Promise<readonly ServiceQuota[]>>();
@@ -98,17 +91,27 @@ async function listAll(client: Clients['quotas'], ServiceCode: string): Promise<
 }
 
 function verdictOf(
-  { service, quota, least, below, severe }: Wanted,
+  { service, quotas, least, below, severe }: Wanted,
   all: readonly ServiceQuota[],
 ): Verdict {
-  const found = all.find(({ QuotaName }) => QuotaName?.toLowerCase() === quota.toLowerCase());
-  if (found?.Value === undefined)
+  const named = new Set(quotas.map((quota) => quota.toLowerCase()));
+  const found = all
+    .filter(
+      ({ QuotaName = '', Value }) => Value !== undefined && named.has(QuotaName.toLowerCase()),
+    )
+    .sort((one, other) => (other.Value ?? 0) - (one.Value ?? 0));
+  const [best] = found;
+  const value = best?.Value;
+  if (best === undefined || value === undefined)
     return warn(
-      `'${quota}' is not among ${all.length} quotas of ${service}`,
+      `'${quotas[0]}' is not among ${all.length} quotas of ${service}`,
       `look for it in the Service Quotas console; without it ${below}`,
     );
-  if (found.Value >= least) return ok(`'${quota}' is ${found.Value}`);
-  const said = `'${quota}' is ${found.Value}, under ${least}: ${below}`;
-  const fix = `ask for more: aws service-quotas request-service-quota-increase --service-code ${service} --quota-code ${found.QuotaCode} --desired-value ${least}`;
-  return severe && found.Value === 0 ? fail(said, fix) : warn(said, fix);
+  const told = found.map(({ QuotaName, Value }) => `'${QuotaName}' is ${Value}`).join(', ');
+  if (value >= least) return ok(told);
+  const first =
+    found.find(({ QuotaName }) => QuotaName?.toLowerCase() === quotas[0]?.toLowerCase()) ?? best;
+  const fix = `ask for more: aws service-quotas request-service-quota-increase --service-code ${service} --quota-code ${first.QuotaCode} --desired-value ${least}`;
+  const said = `${told}, under ${least}: ${below}`;
+  return severe && value === 0 ? fail(said, fix) : warn(said, fix);
 }

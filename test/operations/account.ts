@@ -220,14 +220,20 @@ export function healthy(): void {
 }
 
 /** All quotas are large but these, by name. */
-export function quota(values: Readonly<Record<string, number>>): void {
+export function quota(
+  values: Readonly<Record<string, number>>,
+  others: (name: string) => number = () => 1_000,
+): void {
   mocks.quotas.on(ListServiceQuotasCommand).callsFake(({ ServiceCode, NextToken }) => {
     const all = wantedQuotas()
       .filter(({ service }) => service === ServiceCode)
-      .map(({ quota: QuotaName }) => ({
+      // An account lists each once.
+      .flatMap(({ quotas }) => quotas)
+      .filter((name, at, names) => names.indexOf(name) === at)
+      .map((QuotaName) => ({
         QuotaName,
         QuotaCode: 'L-1',
-        Value: values[QuotaName] ?? 1_000,
+        Value: values[QuotaName] ?? others(QuotaName),
       }));
     return NextToken ? { Quotas: all.slice(1) } : { Quotas: all.slice(0, 1), NextToken: 'more' };
   });
