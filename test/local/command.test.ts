@@ -122,7 +122,7 @@ describe('a running server that asks for tokens', { timeout: 60_000 }, () => {
   afterAll(() => server?.stop());
   const ask = (credential?: string) =>
     fetch(
-      `${server.url}/api/tokens`,
+      `${server.url}/api/rules`,
       credential ? { headers: { authorization: `Bearer ${credential}` } } : {},
     );
 
