@@ -157,11 +157,54 @@ describe('a rollback right after a switch goes back one version, not two, wherev
     expect(await predicted()).toBe(2);
   });
 
-  test('one that answered before it was overtaken is what its successor goes back to', async () => {
+  test('one that answers already may be gone back to by name, though the record is behind', async () => {
+    await served(1, 2);
+    await underWay(3);
+    const third = (await revisions())[0]?.revision;
+    const to = () => home.ask('POST', '/api/endpoints/shop/rollback', { to: third });
+    expect((await to()).status).toBe(409);
+    home.endpointsHeld.comeUp();
+    expect(await to()).toMatchObject({ status: 200, body: { target: { version: 3 } } });
+  });
+
+  test('while it has not begun, the switch before it does not end the endpoint’s deployment', async () => {
+    await served(1, 2);
+    await underWay(3);
+    const deployment = (await revisions())[0]?.revision ?? '';
+    let shown: unknown;
+    home.afterCommit(async (event) => {
+      if (event?.type !== 'serving.rollback.asked') return;
+      home.endpointsHeld.comeUp();
+      await home.tasks['deploy-ready']?.(call, { endpoint: 'shop', deployment, why: 'asked' });
+      shown = await look();
+    });
+    await back();
+    expect(shown).toMatchObject({ state: 'deploying', version: 3, target: { version: 2 } });
+    await settled();
+    expect(await look()).toMatchObject({ state: 'in-service', version: 2 });
+  });
+
+  test.each([
+    [
+      'before the next one was asked for',
+      async () => {
+        home.endpointsHeld.comeUp();
+        home.endpointsHeld.setSlow(false);
+      },
+    ],
+    [
+      'after the next one was the target',
+      async () => home.afterCommit(heard('serving.revision.started')),
+    ],
+  ])('one that answered %s is what that one goes back to', async (_, move) => {
     await served(1);
     await underWay(2);
-    home.endpointsHeld.comeUp();
+    await move();
     await put(3);
+    await home.until(async () => (await revisions()).length === 3);
+    await home.until(
+      async () => (await look()).target === undefined || (await look()).version === 2,
+    );
     await settled();
     expect(await predicted()).toBe(3);
     await back();
@@ -264,25 +307,38 @@ describe('an answer names the version that gave it', () => {
     },
   );
 
-  test('nor one that both could take by its shape, for the names of the other’s columns', async () => {
-    await home.blobs.put(call, 'models/churn/2/MLmodel', Buffer.from(columnsOf(['p', 'q'])));
-    home.servers.set('mem://models/churn/2', ({ body }) => {
-      const { columns } = JSON.parse(Buffer.from(body).toString()).dataframe_split;
-      asked.push(columns);
-      return answer({ predictions: [2] });
-    });
-    await put(2);
-    await home.until(async () => (await revisions())[0]?.version === 2);
-    await home.until(async () => {
-      home.endpointsHeld.comeUp();
-      return (
-        (await home.endpoints.describe(call, 'shop'))?.target === (await revisions())[0]?.revision
+  test.each([
+    ['named', false],
+    ['mute', true],
+  ])(
+    'nor for the names of the old one’s columns, where both have as many (%s host)',
+    async (_, mute) => {
+      await home.blobs.put(call, 'models/churn/4/MLmodel', Buffer.from(columnsOf(['p', 'q'])));
+      home.shelf.add('churn', 4);
+      home.servers.set('mem://models/churn/4', ({ body }) => {
+        const { columns } = JSON.parse(Buffer.from(body).toString()).dataframe_split;
+        asked.push(columns);
+        return String(columns) === 'p,q'
+          ? answer({ predictions: [4] })
+          : answer({ message: 'takes p, q' }, 400);
+      });
+      await underWay(4);
+      const target = (await revisions())[0]?.revision;
+      await home.until(
+        async () => (await home.endpoints.describe(call, 'shop'))?.target === target,
       );
-    });
-    home.endpointsHeld.comeUp();
-    expect((await infer(2)).body).toMatchObject({ model_version: '2' });
-    expect(asked.at(-1)).toEqual(['p', 'q']);
-  });
+      home.endpointsHeld.comeUp();
+      home.endpointsHeld.setMute(mute);
+      home.world.pass(1000);
+      const { status, body } = await infer(2);
+      expect([status, body.outputs?.[0].data]).toEqual([200, [4]]);
+      expect(body.model_version).toBe(mute ? undefined : '4');
+      expect(asked.slice(-2)).toEqual([
+        ['a', 'b'],
+        ['p', 'q'],
+      ]);
+    },
+  );
 
   test('what neither takes is refused in words', async () => {
     home.endpointsHeld.comeUp();

@@ -77,8 +77,10 @@ describe('an endpoint goes with its model when that is renamed', () => {
 
   test('an alias that moves before the rename is heard is followed too', async () => {
     await served('models:/churn@champion');
+    home.beforeCommit(async (event) => {
+      if (event?.type === 'registry.model.renamed') await setAlias(3, 'retention');
+    });
     await rename();
-    await setAlias(3, 'retention');
     await home.quiet();
     expect(await look()).toMatchObject({ model: 'models:/retention@champion', version: 3 });
     const { entries } = await home.table.entries(call, 'models/churn');
