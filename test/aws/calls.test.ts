@@ -362,7 +362,7 @@ async function measured(): Promise<Record<string, Counted>> {
   return found;
 }
 
-test('each main call asks for what lib/calls.json says, from which the estimate is made', async () => {
+test('each main call asks for what lib/calls.json says, from which the estimate is made (STILLFLOW_GOLDEN=1 writes it)', async () => {
   const found = await measured();
   if (process.env['STILLFLOW_GOLDEN'])
     writeFileSync(CALLS_FILE, `${JSON.stringify(found, null, 2)}\n`);

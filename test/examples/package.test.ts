@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -71,6 +71,24 @@ describe('the packed tarball, installed by somebody else', () => {
     expect(await upload.json()).toMatchObject({ name: 'large.yaml' });
     child.kill('SIGTERM');
     expect(await ended).toBe(0);
+  });
+
+  test("holds AWS's clients in its own file: doctor --aws asks for credentials, not for a package", () => {
+    const command = join(app, 'node_modules/stillflow/dist/stillflow.js');
+    const { status, stdout } = spawnSync(process.execPath, [command, 'doctor', '--aws', '--json'], {
+      cwd: app,
+      encoding: 'utf8',
+      // No profile, no variable, no metadata service to ask.
+      env: {
+        ...{ PATH: process.env['PATH'], HOME: place, AWS_REGION: 'eu-central-1' },
+        AWS_EC2_METADATA_DISABLED: 'true',
+      },
+    });
+    expect(status).toBe(1);
+    expect(JSON.parse(stdout).findings[0]).toMatchObject({
+      ...{ check: 'credentials', result: 'fail' },
+      said: expect.stringMatching(/credentials/i),
+    });
   });
 
   test.runIf(existsSync('/usr/bin/node'))(
