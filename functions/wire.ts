@@ -2,7 +2,7 @@ import { artifactsRoom } from './artifacts/index.ts';
 import { artifactsService } from './artifacts/service.ts';
 import type { Call } from './kernel/call.ts';
 import { pages } from './kernel/page.ts';
-import { Problem } from './kernel/problem.ts';
+import { Problem, unlessMissing } from './kernel/problem.ts';
 import { loopsRoom } from './loops/index.ts';
 import { type PipelinesParts, type PipelinesService, pipelinesRoom } from './pipelines/index.ts';
 import type { Platform } from './platform/ports.ts';
@@ -62,7 +62,7 @@ export function registryOver(
     platform,
     {
       runRoot: (call, runId) => tracking.service.artifactUri(call, runId as RunId),
-      model: (call, id) => unlessMissing(models.get(call, id)),
+      model: (call, id) => models.get(call, id).catch(unlessMissing),
       modelOfRun: async (call, runId, name) => (await models.ofRun(call, runId as RunId, name))[0],
       noteVersion: async (call, id, version) => void (await models.noteVersion(call, id, version)),
       pathOf: (call, uri) => artifacts.service.at(call, uri),
@@ -111,7 +111,7 @@ export function triggersOver(platform: Platform, ground: Ground, pipelines: Pipe
 const trackedRuns = ({ tracking }: Ground): TrackedRuns => ({
   experiment: (call, id) => tracking.service.findExperiment(call, id),
   tags: async (call, runId) =>
-    (await unlessMissing(tracking.service.getRun(call, runId as RunId)))?.tags,
+    (await tracking.service.getRun(call, runId as RunId).catch(unlessMissing))?.tags,
 });
 
 export function loopsOver(
@@ -126,20 +126,14 @@ export function loopsOver(
     models: {
       version: (call, name, version) => registry.getVersion(call, name, version),
       newest: async (call, name) =>
-        (await unlessMissing(registry.listVersions(call, name, 100)))?.items ?? [],
-      aliased: (call, name, alias) => unlessMissing(registry.resolveAlias(call, name, alias)),
+        (await registry.listVersions(call, name, 100).catch(unlessMissing))?.items ?? [],
+      aliased: (call, name, alias) => registry.resolveAlias(call, name, alias).catch(unlessMissing),
       setAlias: (call, alias) => registry.setAlias(call, alias),
     },
     async metric(call, runId, metric) {
-      const run = await unlessMissing(tracking.service.getRun(call, runId as RunId));
+      const run = await tracking.service.getRun(call, runId as RunId).catch(unlessMissing);
       const value = run?.metrics.find(({ key }) => key === metric)?.value;
       return value !== undefined && Number.isFinite(value) ? value : undefined;
     },
   });
 }
-
-const unlessMissing = <T>(answer: Promise<T>): Promise<T | undefined> =>
-  answer.catch((error: unknown) => {
-    if (error instanceof Problem && error.code === 'missing') return undefined;
-    throw error;
-  });

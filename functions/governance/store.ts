@@ -2,7 +2,7 @@ import type { Call } from '../kernel/call.ts';
 import type { ChainHead, Told } from '../kernel/event.ts';
 import { ulid } from '../kernel/ids.ts';
 import { newUlid, type World } from '../kernel/world.ts';
-import { type Item, queryAll, type Table } from '../platform/ports.ts';
+import { type Item, queryAll, removeAll, type Table } from '../platform/ports.ts';
 import { ENTRY_PREFIX, entryKey, headKey, toldOf } from '../platform/records.ts';
 import { ANCHORS, type AnchorData, digestOf, type Leaf, packed, unpacked } from './anchor.ts';
 
@@ -12,7 +12,6 @@ const pieceKey = (anchor: string, piece: number) => ({
   pk: `AN#${anchor}`,
   sk: `P#${String(piece).padStart(4, '0')}`,
 });
-const MOST_WRITES = 90;
 
 /** Heads of chains that were heard and stand in no anchor yet. */
 export interface Note {
@@ -65,15 +64,12 @@ export function governanceStore(table: Table, world: World) {
       await table.commit(call, puts, { type: 'governance.anchor.folded', subject: ANCHORS, data });
     },
 
-    async forget(call: Call, notes: readonly Note[]): Promise<void> {
-      for (let at = 0; at < notes.length; at += MOST_WRITES) {
-        const removes = notes.slice(at, at + MOST_WRITES).map(({ sk }) => ({ pk: NOTES, sk }));
-        await table.commit(
-          call,
-          removes.map((remove) => ({ remove })),
-        );
-      }
-    },
+    forget: (call: Call, notes: readonly Note[]): Promise<void> =>
+      removeAll(
+        table,
+        call,
+        notes.map(({ sk }) => ({ pk: NOTES, sk })),
+      ),
 
     async piece(call: Call, anchor: string, at: number): Promise<string | undefined> {
       const item = await table.get(call, pieceKey(anchor, at));

@@ -47,6 +47,11 @@ export class Problem extends Error {
   }
 }
 
+/** For `.catch`: undefined in the place of what is `missing`; throws anything else again. */
+export function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof Problem) || error.code !== 'missing') throw error;
+}
+
 /** Any thrown value as a Problem; what we did not throw on purpose is `internal` and says nothing of itself. */
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;

@@ -3,7 +3,14 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import type { Json } from '../kernel/json.ts';
 import { Problem } from '../kernel/problem.ts';
-import { type Blobs, type Key, Refused, type Write } from '../platform/ports.ts';
+import {
+  type Blobs,
+  type Key,
+  queryAll,
+  Refused,
+  removeAll,
+  type Write,
+} from '../platform/ports.ts';
 import { keys as catalogKeys } from './catalog.store.ts';
 import {
   type CacheEntry,
@@ -110,20 +117,9 @@ export function runsStore({ table, settle, one, all, change, commit }: Records, 
         return true;
       });
     },
-    /** Tasks of a run that is gone, a page at a time. */
-    async removeTasks(call: Call, run: RunId, event: Event): Promise<void> {
-      const pk = `KFP#run#${run}`;
-      for (;;) {
-        const { items, next } = await table.query(call, { pk, limit: 90 });
-        if (items.length)
-          await table.commit(
-            call,
-            items.map(({ sk }) => ({ remove: { pk, sk } })),
-            event,
-          );
-        if (next === undefined) return;
-      }
-    },
+    /** Tasks of a run that is gone. */
+    removeTasks: (call: Call, run: RunId, event: Event): Promise<void> =>
+      removeAll(table, call, queryAll(table, call, { pk: `KFP#run#${run}` }), event),
     async cached(
       call: Call,
       pipeline: string,

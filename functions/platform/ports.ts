@@ -151,6 +151,29 @@ export async function* queryAll(table: Table, call: Call, query: Query): AsyncGe
   } while (after !== undefined);
 }
 
+/** A commit takes 97 writes; some are left for what the adapter adds. */
+const REMOVED_AT_ONCE = 90;
+
+/**
+ * Removes what has these keys, of a list or of `queryAll`, in commits of a bounded size, each of which tells the event.
+ * Who dies in between begins again: what is gone is no trouble.
+ */
+export async function removeAll(
+  table: Table,
+  call: Call,
+  keys: Iterable<Key> | AsyncIterable<Key>,
+  event?: Event,
+): Promise<void> {
+  let removes: Write[] = [];
+  for await (const { pk, sk } of keys) {
+    removes.push({ remove: { pk, sk } });
+    if (removes.length < REMOVED_AT_ONCE) continue;
+    await table.commit(call, removes, event);
+    removes = [];
+  }
+  if (removes.length) await table.commit(call, removes, event);
+}
+
 /** How many items a query finds, counted no further than `limit`: a page ends at 1 MB, however many it may hold. */
 export async function countUpTo(
   table: Table,

@@ -2,7 +2,7 @@ import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import { Problem } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
-import { queryAll, Refused, type Table, type Write } from '../platform/ports.ts';
+import { queryAll, Refused, removeAll, type Table, type Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
 import {
   type ModelVersion,
@@ -180,16 +180,7 @@ export function registryStore(table: Table, world: World) {
       const prefix = version === undefined ? '' : `V#${padded(version)}`;
       const queries = [{ pk: `M#${id}`, ...(prefix ? { prefix } : {}) }];
       if (version === undefined) queries.push({ pk: 'VERSIONS', prefix: `${id}/` });
-      for (const query of queries) {
-        let after: string | undefined;
-        do {
-          const from = after === undefined ? {} : { after };
-          const page = await table.query(call, { ...query, ...from, limit: WRITES_AT_ONCE });
-          const removes = page.items.map(({ pk, sk }) => ({ remove: { pk, sk } }));
-          if (removes.length) await table.commit(call, removes);
-          after = page.next;
-        } while (after !== undefined);
-      }
+      for (const query of queries) await removeAll(table, call, queryAll(table, call, query));
     },
 
     /** Gives the version the model's next number. */

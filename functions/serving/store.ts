@@ -1,6 +1,6 @@
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
-import { countUpTo, type Item, queryAll, type Table, type Write } from '../platform/ports.ts';
+import { countUpTo, type Item, queryAll, removeAll, type Table } from '../platform/ports.ts';
 import { Endpoint, Revision } from './model.ts';
 
 const keys = {
@@ -57,18 +57,9 @@ export function servingStore(table: Table) {
      * The history goes after the endpoint itself, in bounded commits; idempotent. Only revisions up to `until`, so
      * that an endpoint made again under the name keeps its own.
      */
-    async removeRevisions(call: Call, name: string, until: string): Promise<void> {
-      for (;;) {
-        const { items } = await table.query(call, {
-          pk: `S#${name}`,
-          prefix: 'R#',
-          until: `R#${until}`,
-          limit: 90,
-        });
-        if (!items.length) return;
-        const writes: Write[] = items.map(({ pk, sk }) => ({ remove: { pk, sk } }));
-        await table.commit(call, writes);
-      }
+    removeRevisions(call: Call, name: string, until: string): Promise<void> {
+      const query = { pk: `S#${name}`, prefix: 'R#', until: `R#${until}` };
+      return removeAll(table, call, queryAll(table, call, query));
     },
     countUpTo: (call: Call, limit: number): Promise<number> =>
       countUpTo(table, call, { pk: 'S#endpoints' }, limit),

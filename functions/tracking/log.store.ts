@@ -8,6 +8,7 @@ import {
   type Platform,
   queryAll,
   Refused,
+  removeAll,
 } from '../platform/ports.ts';
 import { decodeBlock, encodeBlock } from './block.ts';
 import { encodeDocument, type RunDocument } from './document.ts';
@@ -201,13 +202,12 @@ export function logStore({ table, blobs, world }: Pick<Platform, 'table' | 'blob
     },
 
     /** After their fold has landed. */
-    async removeEntries(call: Call, entries: readonly LogEntry[]): Promise<void> {
-      for (let at = 0; at < entries.length; at += 90)
-        await table.commit(
-          call,
-          entries.slice(at, at + 90).map(({ key }) => ({ remove: key })),
-        );
-    },
+    removeEntries: (call: Call, entries: readonly LogEntry[]): Promise<void> =>
+      removeAll(
+        table,
+        call,
+        entries.map(({ key }) => key),
+      ),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import type { Page, Pages } from '../kernel/page.ts';
-import { Problem } from '../kernel/problem.ts';
+import { Problem, unlessMissing } from '../kernel/problem.ts';
 import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
 import { settler } from '../platform/settle.ts';
@@ -303,7 +303,9 @@ export function runsService(
     /** Unknown experiments have no runs. Throws `invalid`. */
     async search(call: Call, asked: RunSearch): Promise<Page<Run>> {
       const ids = [...new Set(asked.experimentIds)];
-      const experiments = await Promise.all(ids.map((id) => unlessMissing(experimentOf(call, id))));
+      const experiments = await Promise.all(
+        ids.map((id) => experimentOf(call, id).catch(unlessMissing)),
+      );
       const known = experiments.filter((experiment) => experiment !== undefined);
       return searchRuns(store, datasetRows, pages, call, known, asked);
     },
@@ -363,13 +365,4 @@ function checkActive(runId: RunId, standing: Standing | undefined): asserts stan
       `The run ${runId} must be in the 'active' state. Current state is ${lifecycle}.`,
       { field: 'run_id' },
     );
-}
-
-async function unlessMissing<T>(found: Promise<T>): Promise<T | undefined> {
-  try {
-    return await found;
-  } catch (error) {
-    if (error instanceof Problem && error.code === 'missing') return undefined;
-    throw error;
-  }
 }

@@ -1,4 +1,4 @@
-import { Problem } from '../kernel/problem.ts';
+import { Problem, unlessMissing } from '../kernel/problem.ts';
 import { type Declared, declaration } from '../room.ts';
 import { RuleAsked, RuleName } from './model.ts';
 import { sameRule, type TriggerService } from './service.ts';
@@ -25,7 +25,3 @@ export const declaredRules = (
     await triggers.remove(call, name).catch(unlessMissing);
   },
 });
-
-function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof Problem) || error.code !== 'missing') throw error;
-}

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Call } from '../kernel/call.ts';
 import type { Json } from '../kernel/json.ts';
-import { Problem } from '../kernel/problem.ts';
+import { Problem, unlessMissing } from '../kernel/problem.ts';
 import {
   type Experiment,
   ExperimentId,
@@ -161,10 +161,6 @@ export function pipelineRuns(pipelines: PipelinesService, tracked: TrackedRuns) 
       return { tasks, tracked: [trackedRunId(id), ...steps] };
     },
   };
-}
-
-function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof Problem) || error.code !== 'missing') throw error;
 }
 
 /** A UUID (version 8) that is the same for the same retry key. */
