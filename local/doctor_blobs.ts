@@ -234,6 +234,9 @@ export function namedIn(item: Item, pathOf: PathOf): Named[] {
   return [];
 }
 
+/** Whatever stands below these is somebody's own text. */
+const OF_USERS = new Set(['values', 'metadata', 'tags']);
+
 /** Specs, kept values and artifacts anywhere in a record of pipelines: runs, tasks, versions, what the cache holds. */
 function inPipelines(record: unknown, pathOf: PathOf): Named[] {
   if (typeof record !== 'object' || record === null) return [];
@@ -245,13 +248,13 @@ function inPipelines(record: unknown, pathOf: PathOf): Named[] {
     const sha256 = /\/([0-9a-f]{64})\.json$/.exec(blob)?.[1];
     found.push({ path: blob, kind: 'file', sizeBytes, ...(sha256 ? { sha256 } : {}) });
   }
-  if (typeof uri === 'string' && present === true) {
-    const path = pathOf(uri);
+  if (typeof uri === 'string' && typeof present === 'boolean') {
+    const path = present ? pathOf(uri) : undefined;
     if (path !== undefined) found.push({ path, kind: 'any' });
-    return found; // its metadata is the step's own
+    return found;
   }
   for (const [name, inner] of Object.entries(record))
-    if (name !== 'values') found.push(...inPipelines(inner, pathOf));
+    if (!OF_USERS.has(name)) found.push(...inPipelines(inner, pathOf));
   return found;
 }
 

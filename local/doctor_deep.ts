@@ -25,9 +25,11 @@ const HOUR_MS = 3_600_000;
 export function deepChecks(folder: string, now: () => number): Check[] {
   const data = resolve(folder);
   let walked: Promise<BlobsReport> | undefined;
-  const walk = () => {
+  const walk = async (verdict: (report: BlobsReport) => Verdict) => {
     walked ??= inspected(data, now());
-    return walked;
+    return walked.then(verdict, (error: unknown) =>
+      fail(reasonOf(error), 'put back a copy of the data folder (docs/guides/operations.md)'),
+    );
   };
   const there = existsSync(join(data, 'table/data.mdb'));
   const none = () => skipped('there is no table yet');
@@ -35,12 +37,12 @@ export function deepChecks(folder: string, now: () => number): Check[] {
     {
       name: 'blobs',
       looksAt: `each file that a record names, below ${join(data, 'blobs/data')}`,
-      run: async () => (there ? namedVerdict(await walk()) : none()),
+      run: () => (there ? walk(namedVerdict) : none()),
     },
     {
       name: 'strays',
       looksAt: 'files that only records lead to',
-      run: async () => (there ? strayVerdict(await walk()) : none()),
+      run: () => (there ? walk(strayVerdict) : none()),
     },
     {
       name: 'audit',

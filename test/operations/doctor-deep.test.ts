@@ -1,7 +1,16 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Item } from '../../functions/platform/ports.ts';
 import { namedIn } from '../../local/doctor_blobs.ts';
 import { examine, type Finding } from '../../local/doctor_checks.ts';
 import { deepChecks } from '../../local/doctor_deep.ts';
@@ -153,6 +162,38 @@ test('a file of points is named by its log entry, and by the past that it is fol
     ]);
 });
 
+test('what records of pipelines name: specs, kept values, artifacts that were there, once each and nothing of the user', () => {
+  const digest = 'ab'.repeat(32);
+  const artifact = (uri: string, present: boolean) => ({
+    ...{ name: 'x', uri, present, type: {}, identity: 'i' },
+    metadata: { spec: digest, blob: 'no/path', sizeBytes: 1, uri: 'mine://x', present: true },
+  });
+  const task = {
+    inputs: { parameters: { values: { spec: digest, blob: 'b', sizeBytes: 2 } }, artifacts: {} },
+    outputs: {
+      parameters: { blob: `kfp/values/1/${digest}.json`, sizeBytes: 5 },
+      artifacts: {
+        kept: artifact('s3://bucket/ws/pipelines/p/kept', true),
+        absent: artifact('s3://bucket/ws/pipelines/p/absent', false),
+        elsewhere: artifact('gs://other/kept', true),
+      },
+    },
+  };
+  const pathOf = (uri: string) => /^s3:\/\/bucket\/ws\/(.*)$/.exec(uri)?.[1];
+  const of = (pk: string, record: unknown, sk = 'x') =>
+    namedIn({ pk, sk, version: 1, record: JSON.stringify(record) }, pathOf);
+  const outputs = [
+    { path: `kfp/values/1/${digest}.json`, kind: 'file', sizeBytes: 5, sha256: digest },
+    { path: 'pipelines/p/kept', kind: 'any' },
+  ];
+  expect(of('KFP#run#1', task, 'T#train')).toEqual(outputs);
+  expect(of('KFP#cache#p', { outputs: task.outputs }, 'F#1')).toEqual(outputs);
+  const spec = { path: `kfp/specs/${digest}.json`, kind: 'file', sha256: digest };
+  expect(of('KFP#runs', { spec: digest, parameters: { values: { a: 1 } } })).toEqual([spec]);
+  expect(of('KFP#versions#p', { spec: digest, tags: {} })).toEqual([spec]);
+  expect(of('KFP#pipelines', { spec: digest })).toEqual([]);
+});
+
 test('it looks while a server runs, and leaves alone what is being written', async () => {
   const server = await serve();
   const aside = join(data, 'blobs/aside/half-written');
@@ -163,6 +204,24 @@ test('it looks while a server runs, and leaves alone what is being written', asy
   expect(statSync(aside).size).toBe(4);
   await server.stop();
 });
+test('a record that cannot be read is a failure, not a check that was left out', async () => {
+  const copy = mkdtempSync(join(tmpdir(), 'doctor-copy-'));
+  cpSync(data, copy, { recursive: true });
+  const table = openTable({ folder: join(copy, 'table'), world: testWorld() });
+  const items = table.root.openDB<Item, Buffer>({ name: 'items', keyEncoding: 'binary' });
+  await items.put(Buffer.from('default0\0KFP#runs\0x'), {
+    pk: 'KFP#runs',
+    sk: 'x',
+    record: '{"spec',
+  });
+  await table.close();
+  const lines: string[] = [];
+  const told = { write: (line: string) => void lines.push(line), json: false };
+  expect(await examine(deepChecks(copy, Date.now), told)).toBe(false);
+  expect(lines[0]).toMatch(/^fail {4}blobs .* the table could not be read/);
+  rmSync(copy, { recursive: true });
+});
+
 test('a chain that was changed by hand', async () => {
   const table = openTable({ folder: join(data, 'table'), world: testWorld() });
   const items = table.root.openDB<{ told?: string }, Buffer>({
