@@ -1,6 +1,8 @@
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { servingRoom } from '../../functions/serving/index.ts';
+import { servingStore } from '../../functions/serving/store.ts';
+import { switching } from '../../functions/serving/switching.ts';
 import { call } from '../house.ts';
 import { answer } from './endpoints.ts';
 import { openServing, type ServingHouse } from './house.ts';
@@ -65,6 +67,8 @@ async function underWay(version: number): Promise<void> {
   await put(version);
   await home.until(async () => (await revisions()).length > before);
   await home.until(async () => (await home.endpoints.describe(call, 'shop'))?.state === 'updating');
+  // Its first look has been in vain, and the clock stands.
+  for (let turn = 0; turn < 200; turn += 1) await new Promise(setImmediate);
 }
 async function settled(): Promise<void> {
   home.endpointsHeld.setSlow(false);
@@ -245,6 +249,45 @@ describe('a rollback right after a switch goes back one version, not two, wherev
       { numRuns: 20 },
     );
   }, 60_000);
+});
+
+describe('the record follows the world', () => {
+  test('a deployment that is stopped when it answers already has not failed', async () => {
+    await served(1);
+    await underWay(2);
+    home.endpointsHeld.comeUp();
+    const id = (await revisions())[0]?.revision;
+    await home.machines.stop(call, 'deploy-endpoint', `shop-${id}`, 'by hand');
+    await settled();
+    const shown = await look();
+    expect(shown).toMatchObject({ state: 'in-service', version: 2 });
+    expect(shown.failure).toBeUndefined();
+  });
+
+  test('never back to what was in service before, nor to what was given up', async () => {
+    await served(1, 2);
+    home.shelf.add('churn', 9); // never starts
+    await served(9, 1);
+    await underWay(3);
+    const store = servingStore(home.table);
+    const { models } = home.shelf;
+    const { observe } = switching({ store, endpoints: home.endpoints, models, world: home.world });
+    const before = await store.find(call, 'shop');
+    if (!before) throw new Error('there is no endpoint');
+    const [target, ...older] = await revisions();
+    const status = { name: 'shop', target: '', state: 'updating', copies: 1 } as const;
+    expect(older.map(({ state }) => state)).toContain('failed');
+    for (const { revision } of older)
+      expect(await observe(call, before, { ...status, revision })).toBe(before);
+    expect(await observe(call, before, { ...status, revision: 'unheard-of' })).toBe(before);
+    expect(await observe(call, before, undefined)).toBe(before);
+    const after = await observe(call, before, { ...status, revision: target?.revision });
+    expect(after).toMatchObject({ current: target?.revision, state: 'in-service' });
+    // A second one that read the same record comes too late, and changes nothing.
+    await observe(call, before, { ...status, revision: target?.revision });
+    expect(await store.find(call, 'shop')).toMatchObject({ generation: before.generation + 1 });
+    await settled();
+  });
 });
 
 describe('an answer names the version that gave it', () => {
