@@ -319,6 +319,9 @@ describe('multipart', () => {
     expect((await house.ask('GET', `${FILES}/0/r/artifacts/model.bin`)).status).toBe(404);
     const done = await finish('complete', { parts: [first, second] });
     expect([done.status, done.body]).toEqual([200, {}]);
+    expect(await house.told('artifacts/0/r/artifacts/model.bin')).toMatchObject([
+      { type: 'artifacts.file.written', data: { sizeBytes: PART + 2 } },
+    ]);
     const answer = await house.request(`${FILES}/0/r/artifacts/model.bin`);
     const bytes = new Uint8Array(await answer.arrayBuffer());
     expect(bytes.length).toBe(PART + 2);
