@@ -50,6 +50,11 @@ const start = defineCommand({
     },
     port: { type: 'string', description: 'Port; 0 for a free one (default 5000, or 5001 if busy)' },
     auth: { type: 'boolean', description: 'Ask for a token on loopback too', default: false },
+    app: {
+      type: 'string',
+      description:
+        'A folder with definitions of pipelines, endpoints and rules, as its CDK app deploys them',
+    },
     'allowed-hosts': {
       type: 'string',
       description: 'More host names this server answers to, by comma',
@@ -68,6 +73,7 @@ const start = defineCommand({
         data: args.data,
         auth: args.auth,
         hosts,
+        ...(args.app === undefined ? {} : { app: args.app }),
         log: logLine,
       });
       process.stdout.write(`Stillflow ready at ${server.url}\n`);

@@ -82,10 +82,11 @@ function holds(marker: string): boolean {
   );
 }
 
-/** Where the layer of this lock lies: `.layers/<hash>`, whole or not there. */
+/** Where the layer of this lock lies: `<hash>` in .layers or what STILLFLOW_LAYERS names, whole or not there. */
 export function layerFolder(): string {
   const hash = createHash('sha256').update(JSON.stringify(PYTHON)).update(layerLock());
-  return join(ROOT, '.layers', hash.digest('hex').slice(0, 16));
+  const folder = process.env['STILLFLOW_LAYERS'] ?? join(ROOT, '.layers');
+  return join(folder, hash.digest('hex').slice(0, 16));
 }
 
 /** All files below a folder, in bytes. */
@@ -98,7 +99,9 @@ export const sizeBelow = (folder: string): number =>
 export function builtLayer(): string {
   const folder = layerFolder();
   if (!existsSync(folder))
-    throw new Error(`The kfp layer ${folder} is missing or stale: run \`npm run layers\`.`);
+    throw new Error(
+      `The kfp layer ${folder} is missing or stale: run \`npm run layers\`, in an app of your own \`npx stillflow-layers\`.`,
+    );
   return folder;
 }
 

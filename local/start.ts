@@ -7,6 +7,7 @@ import { mount } from '../functions/kernel/hallway.ts';
 import { DEFAULT_WORKSPACE } from '../functions/kernel/ids.ts';
 import type { World } from '../functions/kernel/world.ts';
 import { stepTokensOf } from '../functions/workspaces/index.ts';
+import { declareApp } from './app.ts';
 import { codeOf } from './blob_files.ts';
 import { guard } from './guard.ts';
 import { takeLock } from './lock.ts';
@@ -23,6 +24,8 @@ export interface StartOptions {
   readonly auth: boolean;
   /** Names besides loopback's that a request may be addressed to. */
   readonly hosts: readonly string[];
+  /** A folder whose definitions are declared before anybody is answered. */
+  readonly app?: string;
   readonly log: (line: Record<string, unknown>) => void;
 }
 
@@ -98,6 +101,10 @@ async function begin(options: StartOptions): Promise<Started> {
       (await platform.blobs.serve(request)) ?? server.fetch(request);
     ready.resolve(answer);
     await platform.run(app);
+    if (options.app !== undefined) {
+      const declared = await declareApp(options.app, app.rooms, realWorld);
+      options.log({ level: 'info', message: `${options.app} declares ${declared.join(', ')}` });
+    }
     lock.publish(listening.url);
     return { url: listening.url, stop };
   } catch (error) {

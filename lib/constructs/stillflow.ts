@@ -54,10 +54,10 @@ export class Stillflow extends Construct {
   /** The address of what streams: followed logs, watches. Undefined where no deployed room streams. */
   readonly streamUrl: string | undefined;
   /** The five stacks, by what they hold. */
-  readonly stacks: Stacks;
+  readonly stacks: Readonly<Record<'data' | 'compute' | 'api' | 'workflows' | 'events', Stack>>;
   /** The names of the rooms that are deployed. */
   readonly rooms: readonly string[];
-  private readonly own: { readonly api: ApiStack; readonly workflows: WorkflowsStack };
+  private readonly own: Stacks;
   private readonly parts: App['rooms'];
 
   constructor(scope: Construct, id: string, props: StillflowProps = {}) {
@@ -105,9 +105,9 @@ export class Stillflow extends Construct {
       ...further,
     });
     new DashboardOf(events, 'Dashboard', { api, events, rooms: this.rooms });
-    this.stacks = { data, compute, api, workflows, events };
+    this.own = { data, compute, api, workflows, events };
+    this.stacks = this.own;
     for (const stack of Object.values(this.stacks)) Tags.of(stack).add('stillflow', '0.1.0');
-    this.own = { api, workflows };
     this.url = api.url;
     this.signedUrl = api.signedUrl;
     this.streamUrl = api.streamUrl;
@@ -150,7 +150,7 @@ export class Stillflow extends Construct {
 
   /** Where files are dropped: `s3://<bucket>/default0/data/`, with what comes behind it. */
   dataUrl(path = ''): string {
-    return `s3://${this.stacks.data.bucket.bucketName}/default0/data/${path}`;
+    return `s3://${this.own.data.bucket.bucketName}/default0/data/${path}`;
   }
 
   /** @internal The function that records what a stack declares; made when first asked for. */
@@ -162,11 +162,11 @@ export class Stillflow extends Construct {
 
   /** @internal The role of all machines. */
   get machineRoleArn(): string {
-    return this.stacks.compute.roles.machine.roleArn;
+    return this.own.compute.roles.machine.roleArn;
   }
 
   private objects(path: string): string {
-    return this.stacks.data.bucket.arnForObjects(`????????/${path}`);
+    return this.own.data.bucket.arnForObjects(`????????/${path}`);
   }
 
   private grantRoutes(grantee: IGrantable, routes: readonly string[]): Grant {
@@ -199,8 +199,7 @@ export class Stillflow extends Construct {
   }
 }
 
-/** @internal */
-export interface Stacks {
+interface Stacks {
   readonly data: DataStack;
   readonly compute: ComputeStack;
   readonly api: ApiStack;
