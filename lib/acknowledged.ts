@@ -13,11 +13,24 @@ const JOB_LOGS = ['/aws/sagemaker/TrainingJobs', '/aws/sagemaker/ProcessingJobs'
  * What cdk-nag finds and we mean, each finding by its whole id: a wider ARN is another finding and fails the synth.
  */
 export const ACKNOWLEDGED: readonly { readonly id: string; readonly reason: string }[] = [
-  ...['training-job', 'processing-job', 'endpoint', 'endpoint-config', 'model'].map((kind) => ({
+  ...[
+    'training-job',
+    'processing-job',
+    'endpoint',
+    'endpoint-config',
+    'model',
+    'inference-component',
+  ].map((kind) => ({
     id: own('sagemaker', `${kind}/sf-????????-*`),
     reason: named,
   })),
   { id: own('states', 'stateMachine:sf-????????-*'), reason: named },
+  { id: own('cloudwatch', 'alarm:sf-????????-*'), reason: named },
+  {
+    id: own('application-autoscaling', 'scalable-target/*'),
+    reason:
+      'AWS makes up the id of a scalable target; a condition holds the grant to those of SageMaker.',
+  },
   {
     id: own('states', 'stateMachine:stillflow-*'),
     reason:

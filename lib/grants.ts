@@ -14,6 +14,8 @@ export interface Grant {
   readonly passedTo?: string;
   /** Only lists below these prefixes; with `orNone` also those that name no prefix. */
   readonly below?: { readonly prefixes: readonly string[]; readonly orNone: boolean };
+  /** Only where these condition keys have these values. */
+  readonly where?: Readonly<Record<string, string>>;
 }
 
 /** The roles that rooms hand to services. */
@@ -43,6 +45,8 @@ export function arns(stack: Stack) {
     rule: (name: string) => arn('events', `rule/${name}`),
     sagemaker: (kind: string, name: string) => arn('sagemaker', `${kind}/${name}`),
     logGroup: (name: string) => arn('logs', `log-group:${name}`),
+    alarm: (name: string) => arn('cloudwatch', `alarm:${name}`),
+    scalableTarget: (id: string) => arn('application-autoscaling', `scalable-target/${id}`),
   };
 }
 
@@ -211,8 +215,19 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
         },
         {
           actions: ['sagemaker:InvokeEndpoint'],
-          resources: [at.sagemaker('endpoint', MADE_NAMES)],
+          resources: [
+            at.sagemaker('endpoint', MADE_NAMES),
+            at.sagemaker('inference-component', MADE_NAMES),
+          ],
         },
+        {
+          actions: ['sagemaker:AddTags'],
+          resources: ['endpoint', 'endpoint-config', 'model', 'inference-component'].map((kind) =>
+            at.sagemaker(kind, MADE_NAMES),
+          ),
+        },
+        ...componentGrants(stack),
+        ...scalingGrants(stack),
         {
           actions: ['logs:GetLogEvents', 'logs:DescribeLogStreams'],
           resources: [at.logGroup(`/aws/sagemaker/Endpoints/${MADE_NAMES}`)],
@@ -220,6 +235,56 @@ export function grantsOf(stack: Stack, data: DataStack, roles: PassedRoles, use:
         passing(roles.endpoint, 'sagemaker.amazonaws.com'),
       ];
   }
+}
+
+/** Asked of the endpoint that holds it too. Source: Service authorization reference, Amazon SageMaker. */
+const componentGrants = (stack: Stack): Grant[] => [
+  {
+    actions: ['Create', 'Describe', 'Update', 'Delete'].map(
+      (verb) => `sagemaker:${verb}InferenceComponent`,
+    ),
+    resources: ['inference-component', 'endpoint'].map((kind) =>
+      arns(stack).sagemaker(kind, MADE_NAMES),
+    ),
+  },
+];
+
+const SCALER = 'sagemaker.application-autoscaling.amazonaws.com';
+
+/**
+ * The number of copies of an endpoint. A scalable target bears an id that AWS makes up, so only its service can be named;
+ * the role that AWS scales with is made by the first who asks for it.
+ * Source: Service authorization reference, AWS Application Auto Scaling; its user guide, "Service-linked roles".
+ */
+function scalingGrants(stack: Stack): Grant[] {
+  const at = arns(stack);
+  return [
+    {
+      actions: ['RegisterScalableTarget', 'DeregisterScalableTarget', 'PutScalingPolicy'].map(
+        (verb) => `application-autoscaling:${verb}`,
+      ),
+      resources: [at.scalableTarget('*')],
+      where: { 'application-autoscaling:service-namespace': 'sagemaker' },
+    },
+    {
+      actions: ['PutMetricAlarm', 'DeleteAlarms', 'TagResource'].map(
+        (verb) => `cloudwatch:${verb}`,
+      ),
+      resources: [at.alarm(MADE_NAMES)],
+    },
+    {
+      actions: ['iam:CreateServiceLinkedRole'],
+      resources: [
+        stack.formatArn({
+          service: 'iam',
+          region: '',
+          resource: 'role',
+          resourceName: `aws-service-role/${SCALER}/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint`,
+        }),
+      ],
+      where: { 'iam:AWSServiceName': SCALER },
+    },
+  ];
 }
 
 /** What the machines' role may do: what `statemachines/resources.ts` lists, on our own names. */
@@ -241,13 +306,14 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
     'states:DescribeExecution': machines((name) => at.execution(name, EXECUTIONS)),
     'states:StopExecution': machines((name) => at.execution(name, EXECUTIONS)),
   };
-  const actions = [...new Set(RESOURCES.flatMap((resource) => resource.actions))];
+  const always = RESOURCES.filter(({ optional }) => optional === undefined);
+  const actions = [...new Set(always.flatMap((resource) => resource.actions))];
   const byObjects = actions.map((action) => {
     const resources = objects[action];
     if (!resources) throw new Error(`lib/grants.ts does not say on what machines may ${action}`);
     return { actions: [action], resources };
   });
-  const rules = RESOURCES.flatMap(({ rule }) => rule ?? []).map((rule) => at.rule(rule));
+  const rules = always.flatMap(({ rule }) => rule ?? []).map((rule) => at.rule(rule));
   return [
     ...byObjects,
     { actions: RULE_ACTIONS, resources: rules },
@@ -268,7 +334,8 @@ export function give(role: IRole, grants: readonly Grant[]): void {
     );
 }
 
-function conditionsOf({ passedTo, below }: Grant): Record<string, Record<string, unknown>> {
+function conditionsOf({ passedTo, below, where }: Grant): Record<string, Record<string, unknown>> {
+  if (where) return { StringEquals: where };
   if (passedTo) return { StringEquals: { 'iam:PassedToService': passedTo } };
   if (!below) return {};
   const operator = below.orNone ? 'StringLikeIfExists' : 'StringLike';

@@ -10,6 +10,8 @@ import { Stillflow, type StillflowProps } from './constructs/stillflow.ts';
  *     -c artifacts=proxy              bytes come through the API
  *     -c servingImage=..              an image in ECR
  *     -c streamConcurrency=20         a new account may have too few for any to be set aside, so none is without it
+ *     -c eksJobs=NAME                 a cluster of EKS that is there already, with
+ *     -c eksSubnets=subnet-..,..      and -c eksSecurityGroups=sg-..,.. for its nodes
  *
  * Throws if cdk-nag finds what is not acknowledged.
  */
@@ -36,5 +38,22 @@ function propsOf(context: (name: string) => unknown): StillflowProps {
     ...(artifacts === undefined ? {} : { artifacts: artifacts as 'direct' | 'proxy' }),
     ...(image === undefined ? {} : { servingImage: String(image) }),
     ...(count === undefined ? {} : { streamConcurrency: Number(count) }),
+    ...eksJobs(context),
+  };
+}
+
+function eksJobs(context: (name: string) => unknown): Pick<StillflowProps, 'eksJobs'> {
+  const cluster = context('eksJobs');
+  if (cluster === undefined) return {};
+  const listed = (name: string) =>
+    String(context(name) ?? '')
+      .split(',')
+      .filter(Boolean);
+  return {
+    eksJobs: {
+      cluster: String(cluster),
+      subnets: listed('eksSubnets'),
+      securityGroups: listed('eksSecurityGroups'),
+    },
   };
 }

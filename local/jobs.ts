@@ -244,6 +244,7 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
       const { name } = spec;
       const runner = runnerOf(spec);
       if (runner === 'processing') return { ProcessingJobName: name };
+      if (runner === 'batch') return { JobName: name, JobQueue: LOCAL, JobDefinition: LOCAL };
       return runner === 'sagemaker' ? { TrainingJobName: name } : { job: name };
     },
     async describe(call, name) {
@@ -318,10 +319,17 @@ export function localJobs(options: LocalJobsOptions): LocalJobs {
   return jobs;
 }
 
-/** The job that `prepare` kept: `{job}`, `{TrainingJobName}` or `{ProcessingJobName}`. Throws `invalid`. */
+/** This machine is every cluster. */
+const LOCAL = 'local';
+
+/** The job that `prepare` kept: `{job}`, `{TrainingJobName}`, `{ProcessingJobName}` or `{JobName}`. Throws `invalid`. */
 export function preparedName(prepared: Json): string {
   const value = prepared as Record<string, Json> | null;
-  const name = value?.['job'] ?? value?.['TrainingJobName'] ?? value?.['ProcessingJobName'];
+  const name =
+    value?.['job'] ??
+    value?.['TrainingJobName'] ??
+    value?.['ProcessingJobName'] ??
+    value?.['JobName'];
   if (typeof name !== 'string')
     throw new Problem('invalid', "A prepared job has the field 'job' or 'TrainingJobName'.", {
       field: 'job',

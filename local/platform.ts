@@ -8,7 +8,7 @@ import { newUlid, type World } from '../functions/kernel/world.ts';
 import type { Platform } from '../functions/platform/ports.ts';
 import { clock } from '../functions/triggers/index.ts';
 import type { Steps } from '../functions/wire.ts';
-import { PROCESSING_JOB, RUN_STEP, TRAINING_JOB } from '../statemachines/resources.ts';
+import { BATCH_JOB, PROCESSING_JOB, RUN_STEP, TRAINING_JOB } from '../statemachines/resources.ts';
 import type { Integration } from './asl/engine.ts';
 import { MachineError } from './asl/errors.ts';
 import { type LocalBlobs, openBlobs } from './blobs.ts';
@@ -124,7 +124,7 @@ export function openPlatform(options: LocalPlatformOptions): LocalPlatform {
       await machines.serve({
         tasks: app.tasks,
         functions: { [RUN_STEP]: job },
-        integrations: { [TRAINING_JOB]: job, [PROCESSING_JOB]: job },
+        integrations: { [TRAINING_JOB]: job, [PROCESSING_JOB]: job, [BATCH_JOB]: job },
         workspaces: [DEFAULT_WORKSPACE],
       });
       stopClock = startClocks(app, world, log);

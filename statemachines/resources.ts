@@ -15,6 +15,8 @@ export interface MachineResource {
   readonly rule?: string;
   /** True if the role must be able to pass the job's role to the service. */
   readonly passesRole?: boolean;
+  /** Only where an installation was given a cluster; its stack grants the actions (lib/eks-jobs.ts). */
+  readonly optional?: 'cluster';
 }
 
 /** On `rule/<MachineResource.rule>`. */
@@ -23,6 +25,8 @@ export const RULE_ACTIONS = ['events:PutTargets', 'events:PutRule', 'events:Desc
 export const INVOKE = 'arn:aws:states:::lambda:invoke';
 export const TRAINING_JOB = 'arn:aws:states:::sagemaker:createTrainingJob.sync';
 export const PROCESSING_JOB = 'arn:aws:states:::sagemaker:createProcessingJob.sync';
+/** A job of a cluster that somebody already has, through AWS Batch on EKS. */
+export const BATCH_JOB = 'arn:aws:states:::batch:submitJob.sync';
 export const START_EXECUTION = 'arn:aws:states:::states:startExecution.sync:2';
 
 export const RESOURCES: readonly MachineResource[] = [
@@ -54,6 +58,13 @@ export const RESOURCES: readonly MachineResource[] = [
     ],
     rule: 'StepFunctionsGetEventsForSageMakerProcessingJobsRule',
     passesRole: true,
+  },
+  {
+    arn: BATCH_JOB,
+    requires: ['JobName', 'JobQueue', 'JobDefinition'],
+    actions: ['batch:SubmitJob', 'batch:DescribeJobs', 'batch:TerminateJob', 'batch:TagResource'],
+    rule: 'StepFunctionsGetEventsForBatchJobsRule',
+    optional: 'cluster',
   },
   {
     arn: START_EXECUTION,
@@ -123,6 +134,9 @@ export const PASSING_JOB_ERRORS = [
   'SageMaker.ResourceLimitExceededException',
   'SageMaker.ThrottlingException',
 ] as const;
+
+/** Likewise of AWS Batch, which Step Functions words all by one name (verify). */
+export const PASSING_BATCH_ERRORS = ['Batch.AWSBatchException'] as const;
 
 /** A task's `Problem` as the error name that machines catch, in both worlds: `Problem.missing`. */
 export const problemError = (code: string): string => `Problem.${code}`;

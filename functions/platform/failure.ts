@@ -33,6 +33,9 @@ function read({ error, cause }: Ended, deeper: number): string | undefined {
     return read({ error: innerError, cause: innerCause }, deeper - 1);
   const type = textOf(told, 'errorType');
   if (type !== undefined) return type;
+  // AWS Batch: how the last attempt of a job ended.
+  const reason = textOf(told, 'StatusReason');
+  if (reason !== undefined) return reason;
   const status = textOf(told, 'Status');
   return status === undefined ? text : `The execution ended ${status}.`;
 }

@@ -7,6 +7,7 @@ import { ApiStack } from '../api.ts';
 import { ComputeStack } from '../compute.ts';
 import { DashboardOf } from '../dashboard.ts';
 import { DataStack } from '../data.ts';
+import { EksJobsStack, type EksJobsTarget } from '../eks-jobs.ts';
 import { EventsStack } from '../events.ts';
 import type { Grant as Granted } from '../grants.ts';
 import { partOf, readRooms } from '../rooms.ts';
@@ -28,6 +29,11 @@ export interface StillflowProps {
   readonly servingImage?: string;
   /** At most so many requests of the streaming front at once, 1 to 1000; as many as the account allows if absent. */
   readonly streamConcurrency?: number;
+  /**
+   * A cluster of EKS that is there already, for jobs that ask for the runner `batch`. It makes a sixth stack,
+   * `stillflow-eks-jobs`; without it there is nothing of this.
+   */
+  readonly eksJobs?: EksJobsTarget;
   /** Account and region of the stacks; those of the scope if absent. */
   readonly env?: Environment;
 }
@@ -80,6 +86,10 @@ export class Stillflow extends Construct {
       ...{ data, tasks, runsSteps },
     });
     const { roles } = compute;
+    if (props.eksJobs) {
+      const settings = { ...of('stillflow-eks-jobs'), data, roles, target: props.eksJobs };
+      Tags.of(new EksJobsStack(scope, 'stillflow-eks-jobs', settings)).add('stillflow', '0.1.0');
+    }
     const environment = {
       STILLFLOW_ACCOUNT: data.account,
       STILLFLOW_TABLE: data.table.tableName,
@@ -88,6 +98,7 @@ export class Stillflow extends Construct {
       STILLFLOW_JOB_ROLE: roles.job.roleArn,
       STILLFLOW_ENDPOINT_ROLE: roles.endpoint.roleArn,
       ...(props.servingImage ? { STILLFLOW_SERVING_IMAGE: props.servingImage } : {}),
+      ...(props.eksJobs ? { STILLFLOW_EKS_JOBS: props.eksJobs.cluster } : {}),
       STILLFLOW_ARTIFACTS: props.artifacts ?? 'direct',
     };
     const api = new ApiStack(scope, 'stillflow-api', {

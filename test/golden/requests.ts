@@ -50,12 +50,32 @@ const train = (more: Partial<JobSpec>): JobSpec => ({
 
 async function job(spec: JobSpec, volumeKey?: string): Promise<Request[]> {
   const jobs = awsJobs(
-    { region, bucket: 'bucket', jobRole: roleArn, ...(volumeKey ? { volumeKey } : {}) },
+    {
+      region,
+      bucket: 'bucket',
+      jobRole: roleArn,
+      cluster: true,
+      ...(volumeKey ? { volumeKey } : {}),
+    },
     nothingSent(),
   );
   const input = (await jobs.prepare(call, spec)) as object;
+  if ('JobQueue' in input)
+    return [{ service: 'batch', operation: 'SubmitJob', input: asBatch(input) as object }];
   const operation = 'ProcessingJobName' in input ? 'CreateProcessingJob' : 'CreateTrainingJob';
   return [{ service: 'sagemaker', operation, input }];
+}
+
+/** Step Functions words the fields of a request in Pascal case, and AWS Batch in camel case; names in maps stay. */
+function asBatch(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(asBatch);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, one]) => [
+      name.replace(/^[A-Z]/, (letter) => letter.toLowerCase()),
+      ['Tags', 'Limits', 'Requests'].includes(name) ? one : asBatch(one),
+    ]),
+  );
 }
 
 const TUNING: TuningSpec = {
@@ -130,6 +150,17 @@ export const JOB_REQUESTS: Readonly<Record<string, () => Promise<Request[]> | Re
         }),
       ),
       KEY,
+    ),
+  'batch-on-eks-gpu': () =>
+    job(
+      train({
+        resources: {
+          runner: 'batch',
+          cpus: 4,
+          memoryBytes: 16 * 2 ** 30,
+          accelerator: { type: 'nvidia.com/gpu', count: 1 },
+        },
+      }),
     ),
   'tuning-bayesian': () => tune({}, KEY),
   'tuning-random-gpu-spot': () =>

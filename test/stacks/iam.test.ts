@@ -12,6 +12,11 @@ const states = (name: string) => own('states', name);
 const below = (prefix: string): Context => ({ 's3:prefix': prefix });
 const to = (service: string): Context => ({ 'iam:PassedToService': `${service}.amazonaws.com` });
 
+const SCALER = 'sagemaker.application-autoscaling.amazonaws.com';
+const LINKED = `aws-service-role/${SCALER}/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint`;
+const SCALED = own('application-autoscaling', 'scalable-target/0ec5');
+const OF_SAGEMAKER: Context = { 'application-autoscaling:service-namespace': 'sagemaker' };
+
 type Asked = readonly [action: string, resource: string, context?: Context];
 interface Case {
   readonly role: string;
@@ -191,6 +196,16 @@ const cases: readonly Case[] = [
       ['sagemaker:CreateEndpoint', sagemaker('endpoint-config/sf-default0-ab')],
       ['sagemaker:CreateEndpointConfig', sagemaker('endpoint-config/sf-default0-ab')],
       ['sagemaker:DeleteModel', sagemaker('model/sf-default0-ab')],
+      ['sagemaker:AddTags', sagemaker('endpoint-config/sf-default0-ab')],
+      ['sagemaker:InvokeEndpoint', sagemaker('inference-component/sf-default0-churn')],
+      ['sagemaker:CreateInferenceComponent', sagemaker('inference-component/sf-default0-churn')],
+      ['sagemaker:CreateInferenceComponent', sagemaker('endpoint/sf-default0-churn')],
+      ['application-autoscaling:RegisterScalableTarget', SCALED, OF_SAGEMAKER],
+      ['application-autoscaling:DeregisterScalableTarget', SCALED, OF_SAGEMAKER],
+      ['application-autoscaling:PutScalingPolicy', SCALED, OF_SAGEMAKER],
+      ['cloudwatch:PutMetricAlarm', own('cloudwatch', 'alarm:sf-default0-churn-wake')],
+      ['cloudwatch:DeleteAlarms', own('cloudwatch', 'alarm:sf-default0-churn-wake')],
+      ['iam:CreateServiceLinkedRole', role(LINKED), { 'iam:AWSServiceName': SCALER }],
       ['iam:PassRole', role('EndpointRole'), to('sagemaker')],
       [
         'logs:GetLogEvents',
@@ -200,6 +215,17 @@ const cases: readonly Case[] = [
     mayNot: [
       ['sagemaker:InvokeEndpoint', sagemaker('endpoint/payments-risk')],
       ['sagemaker:DeleteEndpoint', sagemaker('endpoint/default0-churn')],
+      ['sagemaker:DeleteInferenceComponent', sagemaker('inference-component/payments-risk')],
+      ['application-autoscaling:RegisterScalableTarget', SCALED],
+      [
+        'application-autoscaling:RegisterScalableTarget',
+        SCALED,
+        { 'application-autoscaling:service-namespace': 'dynamodb' },
+      ],
+      ['cloudwatch:DeleteAlarms', own('cloudwatch', 'alarm:payments-down')],
+      ['cloudwatch:DeleteAlarms', own('cloudwatch', 'alarm:stillflow-letters')],
+      ['iam:CreateServiceLinkedRole', role(LINKED), { 'iam:AWSServiceName': 'ecs.amazonaws.com' }],
+      ['iam:CreateServiceLinkedRole', role('aws-service-role/ecs.amazonaws.com/x')],
       ['sagemaker:CreateTrainingJob', sagemaker('training-job/sf-default0-x')],
       ['iam:PassRole', role('JobRole'), to('sagemaker')],
       [

@@ -1,7 +1,9 @@
 import type { Container, Resources } from './ir.ts';
 import { refuse } from './refusal.ts';
 
-export type Runner = 'lambda' | 'sagemaker';
+const RUNNERS = ['lambda', 'sagemaker', 'batch'] as const;
+export type Runner = (typeof RUNNERS)[number];
+const isRunner = (name: string): name is Runner => (RUNNERS as readonly string[]).includes(name);
 
 /** What a step asks for, in the words of `JobSpec.resources`. */
 export interface StepResources {
@@ -26,8 +28,11 @@ const MAX_DEADLINE_SECONDS = 28 * DAY_SECONDS;
 export function stepResources(container: Container, where: string): StepResources {
   const asked = amounts(container.resources, where);
   const forced = variable(container, RUNNER_VARIABLE);
-  if (forced !== undefined && forced !== 'lambda' && forced !== 'sagemaker')
-    throw refuse(where, `${RUNNER_VARIABLE} must be lambda or sagemaker, not '${forced}'.`);
+  if (forced !== undefined && !isRunner(forced))
+    throw refuse(
+      where,
+      `${RUNNER_VARIABLE} must be one of ${RUNNERS.join(', ')}, not '${forced}'.`,
+    );
   const why = tooMuchForLambda(asked);
   if (forced === 'lambda' && why) throw refuse(where, `cannot run as lambda: ${why}.`);
   const light =

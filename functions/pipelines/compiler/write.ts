@@ -1,13 +1,23 @@
-import type { Retrier, Scope, State, StateMachine } from '../../../statemachines/asl.ts';
+import type {
+  Expression,
+  Retrier,
+  Scope,
+  State,
+  StateMachine,
+  Template,
+} from '../../../statemachines/asl.ts';
 import {
+  BATCH_JOB,
   INVOKE,
   invoke,
+  PASSING_BATCH_ERRORS,
   PASSING_ERRORS,
   PASSING_JOB_ERRORS,
   RUN_STEP,
   TRAINING_JOB,
 } from '../../../statemachines/resources.ts';
 import type { Plan, PlannedTask } from './plan.ts';
+import type { Runner } from './resources.ts';
 import type { RetryPolicy } from './settings.ts';
 import type { Shape } from './shape.ts';
 
@@ -133,19 +143,43 @@ function statesOf(task: PlannedTask, after: Onward): Named[] {
   ];
 }
 
+/** What starts a job, and which of its errors pass. */
+const CALLS: Readonly<
+  Record<
+    Runner,
+    {
+      call(asked: Expression): { Resource: string; Arguments: Template };
+      errors: readonly string[];
+    }
+  >
+> = {
+  lambda: {
+    call: (asked) => ({
+      Resource: INVOKE,
+      Arguments: { FunctionName: RUN_STEP, Payload: asked },
+    }),
+    errors: [],
+  },
+  sagemaker: {
+    call: (asked) => ({ Resource: TRAINING_JOB, Arguments: asked }),
+    errors: PASSING_JOB_ERRORS,
+  },
+  batch: {
+    call: (asked) => ({ Resource: BATCH_JOB, Arguments: asked }),
+    errors: PASSING_BATCH_ERRORS,
+  },
+};
+
 /** Where there is a policy each try is another job: `tried` counts the failed ones. */
 function job(task: PlannedTask, failed: string, done: string): State {
   const asked = task.retry
     ? '{% $states.input.jobs[$states.input.tried] %}'
     : '{% $states.input.job %}';
-  const onLambda = task.resources.runner === 'lambda';
-  const errors = onLambda ? PASSING_ERRORS : [...PASSING_ERRORS, ...PASSING_JOB_ERRORS];
+  const { call, errors } = CALLS[task.resources.runner];
   return {
     Type: 'Task',
-    ...(onLambda
-      ? { Resource: INVOKE, Arguments: { FunctionName: RUN_STEP, Payload: asked } }
-      : { Resource: TRAINING_JOB, Arguments: asked }),
-    Retry: [passing(errors)],
+    ...call(asked),
+    Retry: [passing([...PASSING_ERRORS, ...errors])],
     Catch: [
       {
         ErrorEquals: ['States.ALL'],

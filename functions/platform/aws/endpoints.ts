@@ -17,7 +17,7 @@ import type { Call } from '../../kernel/call.ts';
 import { Problem } from '../../kernel/problem.ts';
 import type { World } from '../../kernel/world.ts';
 import { checkEndpointSpec, checkName } from '../job_spec.ts';
-import type { Blobs, EndpointSpec, EndpointState, EndpointStatus, Endpoints } from '../ports.ts';
+import type { Blobs, EndpointSpec, EndpointStatus, Endpoints } from '../ports.ts';
 import { archiveOf } from './archive.ts';
 import { s3Blobs } from './blobs.ts';
 import { componentStatus, components } from './components.ts';

@@ -16,6 +16,7 @@ import type { Json } from '../../kernel/json.ts';
 import { Problem } from '../../kernel/problem.ts';
 import { checkJobSpec, checkName, runnerOf } from '../job_spec.ts';
 import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
+import { batchRequest } from './batch.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { instancesFor, noneFor } from './instances.ts';
@@ -30,6 +31,8 @@ export interface JobSettings {
   readonly jobRole: string;
   /** A KMS key for the disks of jobs; AWS's own without it. */
   readonly volumeKey?: string;
+  /** Whether lib/eks-jobs.ts was given a cluster. */
+  readonly cluster?: boolean;
 }
 export interface JobClients {
   readonly sagemaker: SageMakerClient;
@@ -63,7 +66,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
   function request(
     call: Call,
     spec: JobSpec,
-  ): CreateTrainingJobCommandInput | CreateProcessingJobCommandInput {
+  ): Json | CreateTrainingJobCommandInput | CreateProcessingJobCommandInput {
     const image = imageOf(spec, settings.region);
     if (image === undefined)
       throw new Problem(
@@ -71,12 +74,10 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
         `Job '${spec.name}': image '${spec.image}' is not in ECR, from which alone SageMaker pulls; use a python image, or push it there.`,
         { field: 'image' },
       );
-    const processing = runnerOf(spec) === 'processing';
-    const instances = instancesFor(spec.resources, processing ? 'processing' : 'training');
-    if (instances.length === 0)
-      throw new Problem('invalid', `Job '${spec.name}': ${noneFor(spec.resources)}`, {
-        field: 'resources',
-      });
+    const runner = runnerOf(spec);
+    if (runner === 'batch' && !settings.cluster)
+      throw new Problem('unsupported', `Job '${spec.name}': ${NO_CLUSTER}`);
+    const processing = runner === 'processing';
     const { blobs } = use();
     const place = {
       workspace: call.workspace,
@@ -87,6 +88,12 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       outputUri: blobs.locate(call, path(spec.name, 'archives')),
       ...(settings.volumeKey ? { volumeKey: settings.volumeKey } : {}),
     };
+    if (runner === 'batch') return batchRequest(spec, place, image);
+    const instances = instancesFor(spec.resources, processing ? 'processing' : 'training');
+    if (instances.length === 0)
+      throw new Problem('invalid', `Job '${spec.name}': ${noneFor(spec.resources)}`, {
+        field: 'resources',
+      });
     return processing
       ? processingRequest(spec, place, image, instances)
       : trainingRequest(spec, place, image, instances);
@@ -166,12 +173,23 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       const { sagemaker, blobs } = use();
       await blobs.put(call, path(kept.name, 'submitted'), new Uint8Array());
       try {
-        const asked = request(call, kept);
+        const asked = request(call, kept) as object;
+        if (runnerOf(kept) === 'batch')
+          throw new Problem(
+            'unsupported',
+            `Job '${kept.name}': only machines start jobs of a cluster.`,
+          );
         if ('ProcessingJobName' in asked)
-          await sagemaker.send(new CreateProcessingJobCommand(asked));
-        else await sagemaker.send(new CreateTrainingJobCommand(asked));
+          await sagemaker.send(
+            new CreateProcessingJobCommand(asked as CreateProcessingJobCommandInput),
+          );
+        else
+          await sagemaker.send(
+            new CreateTrainingJobCommand(asked as CreateTrainingJobCommandInput),
+          );
       } catch (error) {
         // Names are unique for ever: what has this one is the first submit, or ours whose answer was lost.
+        if (error instanceof Problem) throw error;
         if (!isTaken(error)) throw problemOf(error, `Job '${kept.name}'`);
       }
       return (
@@ -219,6 +237,9 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     },
   };
 }
+
+const NO_CLUSTER =
+  'this installation was given no cluster: deploy the stacks with -c eksJobs=NAME (docs/guides/gpu.md), or use the runner sagemaker.';
 
 const hasEnded = (error: unknown) =>
   error instanceof Error && /cannot be stopped|in the \w+ state|already/i.test(error.message);

@@ -35,6 +35,8 @@ export interface Settings {
   readonly endpointRole: string;
   /** As `EndpointSettings` has it; context `servingImage` of the stacks. */
   readonly servingImage?: string;
+  /** Whether jobs may ask for the cluster of lib/eks-jobs.ts. */
+  readonly cluster: boolean;
   readonly artifacts: Platform['artifacts'];
 }
 
@@ -77,6 +79,9 @@ export function settingsOf(environment: Environment = process.env): Settings {
     },
     get servingImage(): string {
       return environment['STILLFLOW_SERVING_IMAGE'] ?? '';
+    },
+    get cluster() {
+      return Boolean(environment['STILLFLOW_EKS_JOBS']);
     },
     get artifacts() {
       return environment['STILLFLOW_ARTIFACTS'] === 'proxy' ? 'proxy' : 'direct';
