@@ -138,13 +138,13 @@ export function localEndpoints(options: LocalEndpointsOptions): LocalEndpoints {
         throw new Problem('too_large', `The body is larger than ${MAX_BODY_BYTES} bytes.`);
       return endpoint.ask(request, call.deadline);
     },
-    async remove(call, name) {
+    async remove(call, name, until) {
       checkName(name);
       await ready;
       const folder = folderOf(call, name);
       await inTurn(folder, async () => {
         const endpoint = open.get(folder);
-        if (!endpoint) return;
+        if (!endpoint || (until !== undefined && endpoint.status().target > until)) return;
         open.delete(folder);
         // Without its spec the folder is no endpoint any more, whatever comes next.
         await rm(join(folder, 'spec.json'), { force: true });

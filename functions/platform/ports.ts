@@ -536,7 +536,10 @@ export interface Endpoints {
   complete?(call: Call, name: string): Promise<void>;
   /** Throws `missing`, `unavailable` with a time to wait, or `exhausted`. */
   invoke(call: Call, name: string, request: InferenceRequest): Promise<InferenceAnswer>;
-  /** Idempotent. */
-  remove(call: Call, name: string): Promise<void>;
+  /**
+   * Idempotent. With `until`, only if the newest revision asked for sorts no later: one that was made again under the
+   * name meanwhile stays.
+   */
+  remove(call: Call, name: string, until?: string): Promise<void>;
   logs(call: Call, name: string, after?: string): Promise<{ lines: string[]; next: string }>;
 }

@@ -239,10 +239,10 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
       await fail(call, deployment, reason);
     });
     const endpoint = await store.find(call, name);
-    if (!endpoint) await endpoints.remove(call, name);
+    if (!endpoint) await endpoints.remove(call, name, deployment.deployment);
     if (!endpoint || endpoint.target !== endpoint.current) return {};
     const old = endpoint.current && (await store.revision(call, name, endpoint.current));
-    if (!old) await endpoints.remove(call, name);
+    if (!old) await endpoints.remove(call, name, deployment.deployment);
     else await endpoints.deploy(call, await specOf(call, endpoint, old));
     return old ? { kept: old.served.version } : {};
   }

@@ -166,6 +166,7 @@ export function servingService(parts: ServingParts) {
 
     /** Throws `missing`. The history goes with it. */
     async remove(call: Call, name: string): Promise<void> {
+      const until = newUlid(world); // before the commit, after which somebody may make it again
       await inTurn(call, name, async () => {
         const before = await found(call, name);
         await store.remove(call, before, {
@@ -174,8 +175,8 @@ export function servingService(parts: ServingParts) {
           data: { endpoint: name, model: before.model },
         });
       });
-      await endpoints.remove(call, name);
-      await store.removeRevisions(call, name, newUlid(world));
+      await endpoints.remove(call, name, until);
+      await store.removeRevisions(call, name, until);
     },
 
     /** With what the world says of it. Throws `missing`. */
@@ -224,7 +225,7 @@ export function servingService(parts: ServingParts) {
     /** Hears `serving.endpoint.removed`: ends what a lost process left running. */
     async clear(call: Call, told: Told): Promise<void> {
       const { endpoint } = Removed.parse(told.data);
-      if (!(await store.find(call, endpoint))) await endpoints.remove(call, endpoint);
+      if (!(await store.find(call, endpoint))) await endpoints.remove(call, endpoint, told.id);
       await store.removeRevisions(call, endpoint, told.id);
     },
   };

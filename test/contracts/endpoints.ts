@@ -272,6 +272,19 @@ export function endpointsContract(
       await expect(ask('x')).rejects.toMatchObject({ code: 'missing' });
     });
 
+    test('a removal that comes late leaves alone what was made again under the name', async () => {
+      await put('v1');
+      await put('v2');
+      await world.endpoints.deploy(world.call, spec('v2'));
+      await serving('v2');
+      await world.endpoints.remove(world.call, 'churn', 'v1');
+      expect((await said('x')).name).toBe('v2');
+      await world.endpoints.remove(world.call, 'churn', 'v2');
+      await until('it to be gone', async () =>
+        (await world.endpoints.describe(world.call, 'churn')) === undefined ? true : undefined,
+      );
+    });
+
     test('a workspace does not reach another one’s endpoint', async () => {
       await put('v1');
       await world.endpoints.deploy(world.call, spec('v1'));

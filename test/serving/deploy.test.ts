@@ -294,6 +294,25 @@ describe('deleting', () => {
     expect(await predicted()).toBe('{"predictions":[2]}');
   });
 
+  test('and made again before the world has taken it down: the new one comes up and keeps its history', async () => {
+    await put('models:/churn/1');
+    await home.quiet();
+    let made = false;
+    home.endpointsHeld.beforeRemoval(async () => {
+      if (made) return;
+      made = true;
+      await put('models:/churn/2');
+      // Its machine has asked the world for it before the removal goes on.
+      for (let i = 0; i < 5000 && home.endpointsHeld.deployed.length < 2; i++)
+        await new Promise((turned) => setImmediate(turned));
+    });
+    expect((await home.ask('DELETE', '/api/endpoints/shop')).status).toBe(204);
+    await home.quiet();
+    expect(await look()).toMatchObject({ state: 'in-service', version: 2 });
+    expect(await revisions()).toHaveLength(1);
+    expect(await predicted()).toBe('{"predictions":[2]}');
+  });
+
   test('while it comes up: the deployment ends and nothing is left running', async () => {
     home.endpointsHeld.setSlow(true);
     await put('models:/churn/1');

@@ -34,6 +34,7 @@ export function memoryEndpoints(models: Map<string, Model>) {
   const removed: string[] = [];
   let slow = false;
   let mute = false;
+  let removing: (name: string) => Promise<void> = async () => {};
   const keyOf = (call: { workspace: string }, name: string) => `${call.workspace}-${name}`;
 
   function settle(entry: Held): void {
@@ -84,7 +85,10 @@ export function memoryEndpoints(models: Map<string, Model>) {
       const answered = await model(request);
       return mute ? answered : { ...answered, revision: live.revision };
     },
-    async remove(call, name) {
+    async remove(call, name, until) {
+      await removing(name);
+      const target = held.get(keyOf(call, name))?.spec.revision;
+      if (until !== undefined && target !== undefined && target > until) return;
       removed.push(name);
       held.delete(keyOf(call, name));
     },
@@ -96,6 +100,10 @@ export function memoryEndpoints(models: Map<string, Model>) {
     port,
     deployed,
     removed,
+    /** Called before an endpoint is taken down, which takes the world a while. */
+    beforeRemoval: (act: typeof removing) => {
+      removing = act;
+    },
     /** While slow, no target comes up. */
     setSlow: (now: boolean) => {
       slow = now;
