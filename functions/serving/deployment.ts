@@ -160,6 +160,7 @@ export function deployments({ store, endpoints, models, world }: DeploymentParts
   async function ready(call: Call, deployment: Deployment): Promise<void> {
     const { endpoint: name, deployment: id } = deployment;
     const { endpoint } = await targeted(call, deployment);
+    await endpoints.complete?.(call, name);
     const status = await endpoints.describe(call, name);
     const { current } = await observe(call, endpoint, status);
     if (current === id) return;

@@ -50,7 +50,10 @@ def variables(spec, base, resource):
 
 
 def own_base():
-    """The folder in whose input/data/stillflow this file lies."""
+    """The folder in whose input/data/stillflow this file lies; of a trial, whose toolkit copies it, what it says."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.path.basename(os.path.dirname(here)) != "data":
+        return os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
     return os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 
 
