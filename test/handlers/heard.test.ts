@@ -70,7 +70,8 @@ test('the end of an execution is told in the words that Machines promises', () =
 test.each([
   ['sf-another0-p-4f', 'default0-run-9'],
   ['default0-p-4f', 'default0-run-9'],
-  ['stillflow-other', 'default0-run-9'],
+  ['another-retraining', 'default0-run-9'],
+  ['stillflow-', 'default0-run-9'],
   ['stillflow-retraining', 'somebody'],
 ])('an execution that is none of ours is not told: %s %s', (machine, name) =>
   expect(ending(ended(machine, name))).toBeUndefined(),
