@@ -308,10 +308,11 @@ export function machineGrants(stack: Stack, job: IRole, tasks: readonly string[]
   };
   const always = RESOURCES.filter(({ optional }) => optional === undefined);
   const actions = [...new Set(always.flatMap((resource) => resource.actions))];
-  const byObjects = actions.map((action) => {
+  const byObjects = actions.flatMap((action) => {
     const resources = objects[action];
     if (!resources) throw new Error(`lib/grants.ts does not say on what machines may ${action}`);
-    return { actions: [action], resources };
+    // A part without tasks has no function to invoke.
+    return resources.length > 0 ? [{ actions: [action], resources }] : [];
   });
   const rules = always.flatMap(({ rule }) => rule ?? []).map((rule) => at.rule(rule));
   return [

@@ -271,9 +271,9 @@ export function catalogOf(platform: Platform, store: PipelinesStore, specs: Spec
         };
       });
     },
-    /** The newest again. Throws `missing`. */
-    renewVersion(call: Call, version: Version): Promise<Version> {
-      const createdAt = world.now();
+    /** The newest again, after the one that is. Throws `missing`. */
+    renewVersion(call: Call, version: Version, newest: Version): Promise<Version> {
+      const createdAt = Math.max(world.now(), newest.createdAt + 1);
       return store.changeVersion(call, version, (now) => {
         const record = { ...now, createdAt };
         return {

@@ -89,8 +89,8 @@ export function declaredPipelines(catalog: Catalog, read: ReadDocument): Declare
         document,
       );
     // Declared again after another one, as when a deployment is rolled back.
-    const newest = versions.every(({ createdAt }) => createdAt <= before.createdAt);
-    return newest ? before : catalog.renewVersion(call, before);
+    const newest = await catalog.newestVersion(call, id);
+    return newest.id === before.id ? before : catalog.renewVersion(call, before, newest);
   }
 }
 

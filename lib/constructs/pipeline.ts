@@ -82,13 +82,11 @@ export class Pipeline extends Construct {
       grantee,
       actions: ['states:DescribeStateMachine', 'states:ListExecutions'],
       resourceArns: [this.machineArn],
-      scope: this,
     }).combine(
       Grant.addToPrincipal({
         grantee,
         actions: ['states:DescribeExecution', 'states:GetExecutionHistory'],
         resourceArns: [executions],
-        scope: this,
       }),
     );
   }

@@ -192,7 +192,6 @@ export class Stillflow extends Construct {
           resourceName: `$default/${route}`,
         }),
       ),
-      scope: this,
     });
   }
 
@@ -203,7 +202,6 @@ export class Stillflow extends Construct {
           grantee,
           actions: [...actions],
           resourceArns: [...resources],
-          scope: this,
         }),
       )
       .reduce((all, one) => all.combine(one));

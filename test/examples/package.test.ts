@@ -1,8 +1,18 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { needLayer } from '../stacks/templates.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const place = mkdtempSync(join(tmpdir(), 'package-'));
@@ -18,14 +28,15 @@ const megabytes = () =>
     execFileSync('du', ['-sm', join(app, 'node_modules')], { encoding: 'utf8' }).split('\t')[0],
   );
 let before: string;
+let tarball: string;
 
 beforeAll(() => {
   before = readFileSync(join(root, 'package.json'), 'utf8');
   npm('run', '-s', 'pack', '--', place);
-  const tarball = readdirSync(place).find((file) => file.endsWith('.tgz')) ?? '';
+  tarball = join(place, readdirSync(place).find((file) => file.endsWith('.tgz')) ?? '');
   execFileSync('mkdir', [app]);
   npm('init', '-y');
-  npm('install', '--no-audit', '--no-fund', join(place, tarball));
+  npm('install', '--no-audit', '--no-fund', tarball);
 });
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
@@ -109,4 +120,62 @@ describe('the packed tarball, installed by somebody else', () => {
       expect(said).toMatch(/^stillflow: Node [\d.]+ is too old; install Node 22\.13 or newer.*\n$/);
     },
   );
+});
+
+describe('a CDK app of somebody else, outside of this repository', () => {
+  const own = join(place, 'cdk');
+  const versions = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).devDependencies;
+  const run = (file: string, out: string) =>
+    execFileSync(process.execPath, [join(own, file)], {
+      cwd: own,
+      encoding: 'utf8',
+      env: {
+        ...process.env,
+        CDK_OUTDIR: join(own, out),
+        STILLFLOW_LAYERS: join(root, '.layers'),
+      },
+    });
+  const templates = (out: string) =>
+    readdirSync(join(own, out)).filter((name) => name.endsWith('.template.json'));
+
+  beforeAll(() => {
+    needLayer();
+    mkdirSync(own);
+    cpSync(join(root, 'examples/cdk-app'), own, { recursive: true });
+    const guide = readFileSync(join(root, 'docs/guides/constructs.md'), 'utf8');
+    writeFileSync(join(own, 'guide.ts'), /```ts\n(.*?)```/s.exec(guide)?.[1] ?? '');
+    const manifest = { name: 'theirs', private: true, type: 'module' };
+    writeFileSync(join(own, 'package.json'), JSON.stringify(manifest));
+    const packages = ['aws-cdk-lib', 'constructs'].map((name) => `${name}@${versions[name]}`);
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', tarball, ...packages], {
+      cwd: own,
+      stdio: 'pipe',
+    });
+  });
+
+  test('has the types of what it uses', () => {
+    const strict = ['--strict', '--skipLibCheck', '--module', 'nodenext', '--target', 'es2024'];
+    const tsc = join(root, 'node_modules/typescript/bin/tsc');
+    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+    const files = ['app.ts', 'guide.ts'].map((name) => join(own, name));
+    const loose = ['--noEmit', '--allowImportingTsExtensions'];
+    const { stdout, status } = spawnSync(
+      process.execPath,
+      [tsc, ...strict, ...loose, ...types, ...files],
+      { cwd: own, encoding: 'utf8' },
+    );
+    expect([stdout, status]).toEqual(['', 0]);
+  });
+
+  test('synthesises the example and the guide, without esbuild or our sources', () => {
+    for (const name of ['esbuild', 'cdk-nag'])
+      expect(existsSync(join(own, 'node_modules', name)), name).toBe(false);
+    expect(existsSync(join(own, 'node_modules/stillflow/lib'))).toBe(false);
+    run('app.ts', 'out');
+    expect(templates('out')).toHaveLength(6);
+    const demand = readFileSync(join(own, 'out/demand.template.json'), 'utf8');
+    expect(demand).toContain('"StateMachineName": "stillflow-demand-forecast"');
+    run('guide.ts', 'guide');
+    expect(templates('guide')).toContain('churn.template.json');
+  });
 });

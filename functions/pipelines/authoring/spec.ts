@@ -233,7 +233,10 @@ function chooser(
     });
   });
   return {
-    command: ['sh', '-ec', RUN_FUNCTION, sourceOf(trials.length, goal, artifacts)],
+    command: [
+      ...['sh', '-ec', RUN_FUNCTION, sourceOf(trials.length, goal, artifacts)],
+      ...['--executor_input', '{{$}}', '--function_to_execute', 'best'],
+    ],
     inputs,
     outputs: {
       value: 'NUMBER_DOUBLE',
