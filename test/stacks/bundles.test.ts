@@ -30,9 +30,9 @@ const packagesOf = (entry: string, start = false) => {
 const SPEC = { bytes: 550_000, zipped: 170_000 } as const;
 const HELD_TO_SPEC = ['functions/tracking/handler.ts', 'functions/registry/handler.ts'];
 /** No figure of the spec: what the other entries weigh today and a bit, so that growth is noticed. */
-const NO_MORE_THAN = { bytes: 1_050_000, zipped: 335_000 } as const;
+const NO_MORE_THAN = { bytes: 1_050_000, zipped: 340_000 } as const;
 /** It holds the rooms of all routes that stream, once, in place of a function for each. */
-const OF_THE_FRONT = { bytes: 1_150_000, zipped: 365_000 } as const;
+const OF_THE_FRONT = { bytes: 1_150_000, zipped: 370_000 } as const;
 const budgetOf = (entry: string) => {
   if (HELD_TO_SPEC.includes(entry)) return SPEC;
   return entry.endsWith('/front.ts') ? OF_THE_FRONT : NO_MORE_THAN;

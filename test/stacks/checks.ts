@@ -256,7 +256,7 @@ const SERVICES: Readonly<Record<string, readonly string[]>> = {
   blobs: ['s3'],
   machines: ['states', 'iam'],
   jobs: ['sagemaker', 'iam', 'logs'],
-  endpoints: ['sagemaker', 'iam', 'logs'],
+  endpoints: ['sagemaker', 'iam', 'logs', 'application-autoscaling', 'cloudwatch'],
 };
 const OF_ALL = new Set(['dynamodb', 'logs:CreateLogStream', 'logs:PutLogEvents', 'sqs']);
 

@@ -16,7 +16,6 @@ import type { Json } from '../../kernel/json.ts';
 import { Problem } from '../../kernel/problem.ts';
 import { checkJobSpec, checkName, runnerOf } from '../job_spec.ts';
 import type { Blobs, Job, JobSpec, Jobs } from '../ports.ts';
-import { batchRequest } from './batch.ts';
 import { s3Blobs } from './blobs.ts';
 import { isAbsentOf, isTaken, problemOf } from './faults.ts';
 import { instancesFor, noneFor } from './instances.ts';
@@ -63,10 +62,10 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
 
   const path = (name: string, file: string) => `jobs/${name}/${file}`;
 
-  function request(
+  async function request(
     call: Call,
     spec: JobSpec,
-  ): Json | CreateTrainingJobCommandInput | CreateProcessingJobCommandInput {
+  ): Promise<Json | CreateTrainingJobCommandInput | CreateProcessingJobCommandInput> {
     const image = imageOf(spec, settings.region);
     if (image === undefined)
       throw new Problem(
@@ -88,7 +87,8 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       outputUri: blobs.locate(call, path(spec.name, 'archives')),
       ...(settings.volumeKey ? { volumeKey: settings.volumeKey } : {}),
     };
-    if (runner === 'batch') return batchRequest(spec, place, image);
+    // Loaded on first use: hardly any installation has a cluster.
+    if (runner === 'batch') return (await import('./batch.ts')).batchRequest(spec, place, image);
     const instances = instancesFor(spec.resources, processing ? 'processing' : 'training');
     if (instances.length === 0)
       throw new Problem('invalid', `Job '${spec.name}': ${noneFor(spec.resources)}`, {
@@ -112,7 +112,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     if (found) return found;
     checkJobSpec(spec);
     checkUris(call, spec);
-    if (runnerOf(spec) !== 'lambda') request(call, spec);
+    if (runnerOf(spec) !== 'lambda') await request(call, spec);
     try {
       await use().blobs.put(call, file, Buffer.from(JSON.stringify(spec)), 'absent');
       return spec;
@@ -173,7 +173,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
       const { sagemaker, blobs } = use();
       await blobs.put(call, path(kept.name, 'submitted'), new Uint8Array());
       try {
-        const asked = request(call, kept) as object;
+        const asked = (await request(call, kept)) as object;
         if (runnerOf(kept) === 'batch')
           throw new Problem(
             'unsupported',
@@ -198,7 +198,7 @@ export function awsJobs(settings: JobSettings, clients?: JobClients): Jobs {
     },
     async prepare(call, spec) {
       const kept = await keep(call, spec);
-      if (runnerOf(kept) !== 'lambda') return request(call, kept) as unknown as Json;
+      if (runnerOf(kept) !== 'lambda') return (await request(call, kept)) as unknown as Json;
       return { job: kept.name, folder: use().blobs.locate(call, `jobs/${kept.name}`) };
     },
     async describe(call, name) {
