@@ -12,6 +12,7 @@ import { specOfSteps } from '../functions/pipelines/authoring/spec.ts';
 import { Step, TrainingStep, TuningStep } from '../functions/pipelines/authoring/step.ts';
 import { MAX_TRIALS, trialsOf } from '../functions/pipelines/authoring/trials.ts';
 import { compile } from '../functions/pipelines/compiler/compile.ts';
+import { stepFunctions } from '../functions/platform/aws/machines.ts';
 import type { Declared } from '../functions/room.ts';
 import { declareApp } from '../local/app.ts';
 import { call, openHouse } from './house.ts';
@@ -40,6 +41,22 @@ function house() {
   };
   return { ...home, declared, catalog: pipelines.service.catalog };
 }
+
+test('a run of a stack’s pipeline starts the version that was published for it, and nobody changes it', async () => {
+  const machines = stepFunctions({
+    ...{ client: {} as never, arn: 'arn:aws:states:eu-west-1:123456789012', roleArn: 'r' },
+  });
+  expect(machines.address(call, 'stillflow_demand-forecast_3', 'run-0')).toEqual({
+    StateMachineArn:
+      'arn:aws:states:eu-west-1:123456789012:stateMachine:stillflow-demand-forecast:3',
+    Name: `${call.workspace}-run-0`,
+  });
+  await expect(machines.remove(call, 'stillflow_demand-forecast_3')).rejects.toThrow('stays');
+  // What somebody uploads under such a name is another machine.
+  expect(machines.address(call, 'stillflow-demand-3', 'run-0')).toMatchObject({
+    StateMachineArn: expect.stringMatching(/:stateMachine:sf-/),
+  });
+});
 
 describe('a declared pipeline', () => {
   test('is listed under its name, and its newest version is what was declared last', async () => {

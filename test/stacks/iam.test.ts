@@ -161,6 +161,9 @@ const cases: readonly Case[] = [
       ['s3:ListBucket', BUCKET],
       ['states:CreateStateMachine', states('stateMachine:sf-default0-demand-4f')],
       ['states:StartExecution', states('stateMachine:stillflow-retraining')],
+      // A version of a pipeline that a stack made, and its executions.
+      ['states:StartExecution', states('stateMachine:stillflow-demand:3')],
+      ['states:StopExecution', states('execution:stillflow-demand:default0-r-1')],
       ['states:GetExecutionHistory', states('execution:sf-default0-demand-4f:default0-r-1')],
       ['sagemaker:StopTrainingJob', sagemaker('training-job/sf-default0-train-4f')],
       ['sagemaker:AddTags', sagemaker('training-job/sf-default0-train-4f')],
@@ -177,6 +180,8 @@ const cases: readonly Case[] = [
       ['dynamodb:GetItem', own('dynamodb', 'table/other')],
       ['s3:PutObject', key('runtime/launcher/start.py')],
       ['s3:GetObject', key('runtime/launcher/start.py')],
+      ['states:DeleteStateMachine', states('stateMachine:stillflow-demand')],
+      ['states:CreateStateMachine', states('stateMachine:stillflow-demand')],
       ['states:DeleteStateMachine', states('stateMachine:payments-nightly')],
       ['states:DeleteStateMachine', states('stateMachine:default0-nightly')],
       ['sagemaker:StopTrainingJob', sagemaker('training-job/payments0-nightly')],
