@@ -31,7 +31,7 @@ const NOT_MADE = 'not-made';
  * there; an invocation that dies before is made again, which does no harm.
  * Source: AWS CloudFormation user guide, "Custom resource response objects".
  */
-export function declaring(declared: Room['declared'] & {}, world: World) {
+export function declaring(declared: Room['declared'], world: World) {
   return async (event: CloudFormationCustomResourceEvent, context: Context): Promise<void> => {
     const { StackId, RequestId, LogicalResourceId, ResponseURL } = event;
     const answer = await answered(event, context).catch((error: unknown): Answer => {
@@ -54,7 +54,7 @@ export function declaring(declared: Room['declared'] & {}, world: World) {
   ): Promise<Answer> {
     const { RequestType, ResourceProperties } = event;
     const { Kind, Name, Declaration, MachineVersion } = Asked.parse(ResourceProperties);
-    const kind = Object.hasOwn(declared, Kind) ? declared[Kind] : undefined;
+    const kind = declared && Object.hasOwn(declared, Kind) ? declared[Kind] : undefined;
     if (!kind) throw new Error(`This room declares no '${Kind}'`);
     const deadline = world.now() + context.getRemainingTimeInMillis();
     const call = systemCall(DEFAULT_WORKSPACE, 'deployment', context.awsRequestId, deadline);

@@ -9,7 +9,6 @@ import { asProblem, Problem } from '../kernel/problem.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
 import { workspacesRoom } from '../workspaces/index.ts';
-import { declaring } from './declare.ts';
 import { type GatewayEvent, requestOf, resultOf } from './gateway.ts';
 import { authorizerOf, findingsOf, identityOf } from './identity.ts';
 import { streamed } from './stream.ts';
@@ -20,7 +19,7 @@ const log = (line: Record<string, unknown>) => console.log(JSON.stringify(line))
 const noPath = () =>
   secured(new Response('A path may not hold . or .. segments.\n', { status: 400 }));
 
-/** The entries of a room's Lambdas: HTTP, the streaming front, its followers, its machines' tasks, what stacks declare. */
+/** The entries of a room's Lambdas: HTTP, the streaming front, its followers, its machines' tasks. */
 export function lambdas(room: Room, platform: Base) {
   // What the gateway found lies beside the headers, where no one can forge it.
   const found = new WeakMap<Headers, unknown>();
@@ -57,8 +56,6 @@ export function lambdas(room: Room, platform: Base) {
 
     follow: (event: SQSEvent, context: Context) => follow(room, platform, event, context),
     task: (input: Json, context: Context) => perform(room, platform, input, context),
-    /** CloudFormation's custom resources: what a stack declares. */
-    declare: declaring(room.declared ?? {}, platform.world),
   };
 }
 
