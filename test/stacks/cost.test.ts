@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ROOT } from '../../lib/stage.ts';
 import { costPage } from '../../lib/cost_page.ts';
 import { unpriced } from '../../lib/estimate.ts';
+import { ROOT } from '../../lib/stage.ts';
 import { synthesize } from './templates.ts';
 
 const { templates } = synthesize();
