@@ -54,9 +54,8 @@ export interface Lit {
   readonly parts: readonly Status[];
 }
 
-const PARTS = ['', '.choice', '.run', '.done'];
-/** Where it has a retry policy. */
-const TRIES = ['.again', '.wait'];
+/** The last two only where it has a retry policy. */
+const PARTS = ['', '.choice', '.run', '.done', '.again', '.wait'];
 
 /** A scope as a graph. `folded`: the states of a pipeline's task are one node, as a person thinks of it. */
 export function readGraph(scope: AslScope, folded: boolean): Graph {
@@ -66,9 +65,8 @@ export function readGraph(scope: AslScope, folded: boolean): Graph {
   const home = new Map<string, string>(names.map((name) => [name, name]));
   for (const name of folded ? names : []) {
     const parts = PARTS.map((part) => name + part);
-    if (own(name)?.Next === parts[1] && parts.every(own))
-      for (const part of [...parts, ...TRIES.map((one) => name + one)].filter(own))
-        home.set(part, name);
+    if (own(name)?.Next === parts[1] && parts.slice(0, 4).every(own))
+      for (const part of parts) home.set(part, name);
   }
   const nodes: Node[] = [];
   const edges = new Map<string, Edge>();

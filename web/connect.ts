@@ -14,8 +14,8 @@ const exampleOf = (datatype: string) => EXAMPLES[datatype] ?? (datatype.startsWi
 
 /** A body that a model with these inputs takes; `inputs` as KServe V2 tells them. */
 export function exampleBody({ inputs = [] }: ModelInputs): string {
-  const [only] = inputs;
-  if (only && inputs.length === 1 && only.shape.length > 1) {
+  const [only, second] = inputs;
+  if (only && !second && only.shape.length > 1) {
     const across = Math.max(1, only.shape.at(-1) ?? 1);
     return JSON.stringify({ inputs: [Array(across).fill(exampleOf(only.datatype))] });
   }
@@ -54,11 +54,10 @@ export function linesOf(
 }
 
 export function drawLines(endpoint: { endpoint: Endpoint; inputs: ModelInputs } | undefined): void {
-  const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
   const lines = linesOf(
     location.origin,
     endpoint && { name: endpoint.endpoint.name, inputs: endpoint.inputs },
-    local,
+    /^(localhost|127\.|\[::1\])/.test(location.hostname),
   );
   whenNew('lines', lines, () => {
     part('lines').replaceChildren(

@@ -8,7 +8,7 @@ import type { Json } from '../kernel/json.ts';
 import { asProblem, Problem } from '../kernel/problem.ts';
 import type { Platform } from '../platform/ports.ts';
 import type { Room } from '../room.ts';
-import { workspacesRoom } from '../workspaces/index.ts';
+import { workspacesServiceOf } from '../workspaces/index.ts';
 import { type GatewayEvent, requestOf, resultOf } from './gateway.ts';
 import { authorizerOf, findingsOf, identityOf } from './identity.ts';
 import { streamed } from './stream.ts';
@@ -29,7 +29,7 @@ export function lambdas(room: Room, platform: Base) {
     log,
   });
   // Behind a function URL no authorizer has looked at the request: the token is checked here, by the same words.
-  const { service: workspaces } = workspacesRoom(platform);
+  const workspaces = workspacesServiceOf(platform);
   const streaming = mount(
     room.routes.filter(({ streams }) => streams),
     {
