@@ -12,10 +12,10 @@ import {
   type WrittenMachine,
 } from '../statemachines/resources.ts';
 import { roomGrants } from './api.ts';
-import { ROOT } from './stage.ts';
 import type { DataStack } from './data.ts';
 import { OurFunction, seconds } from './function.ts';
 import type { PassedRoles } from './grants.ts';
+import { ROOT } from './stage.ts';
 
 export interface WorkflowsProps extends StackProps {
   readonly data: DataStack;

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { costPage } from '../../lib/cost_page.ts';
 import { unpriced } from '../../lib/estimate.ts';
-import { ROOT } from '../../lib/stage.ts';
 import { synthesize } from './templates.ts';
 
 const { templates } = synthesize();
