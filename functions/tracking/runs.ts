@@ -36,7 +36,6 @@ import {
   type RunStatus,
   type Tag,
 } from './model.ts';
-import { randomName } from './names.ts';
 import {
   addToHistory,
   chosenName,
@@ -161,6 +160,12 @@ export function runsService(
     if (!moved && !(await store.readStanding(call, runId))) throw noRun(runId);
   }
 
+  /** The words are read when first a run is given no name. */
+  async function anyName(): Promise<string> {
+    const { randomName } = await import('./names.ts');
+    return randomName(world);
+  }
+
   return {
     get,
     logBatch: (call: Call, batch: Batch & { runId: RunId }) => logBatch(call, batch, 'batch'),
@@ -173,7 +178,7 @@ export function runsService(
       });
       const experiment = await experimentOf(call, asked.experimentId);
       if (experiment.lifecycle !== 'active') throw notActive(experiment);
-      const name = chosenName(asked.runName, tags) ?? randomName(world);
+      const name = chosenName(asked.runName, tags) ?? (await anyName());
       const runId = asked.runId ?? (newHexId(world) as RunId);
       const attributes = {
         experimentId: experiment.id,
