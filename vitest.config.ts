@@ -5,15 +5,20 @@ const project = (name: string, include: string[], options: Record<string, unknow
   extends: true as const,
   test: { name, include, exclude: ['node_modules/**'], ...options },
 });
+/** Seconds of servers and model servers starting: beside the kill tests, which do the same. */
+const STARTING = ['test/serving/registered.test.ts', 'test/operations/doctor.test.ts'];
 const slow = { testTimeout: 300_000, hookTimeout: 300_000, fileParallelism: false };
 
 export default defineConfig({
   test: {
     pool: 'forks',
+    // One core fewer by default, which on two is half of them.
+    maxWorkers: '100%',
     projects: [
       project('unit', ['test/**/*.test.ts'], {
         exclude: [
           'node_modules/**',
+          ...STARTING,
           ...[
             'contracts',
             'golden',
@@ -39,7 +44,7 @@ export default defineConfig({
       project('clients', ['test/clients/**/*.test.ts'], slow),
       project('examples', ['test/examples/**/*.test.ts'], slow),
       project('browser', ['test/browser/**/*.test.ts'], slow),
-      project('kill', ['test/kill/**/*.test.ts'], slow),
+      project('kill', ['test/kill/**/*.test.ts', ...STARTING], slow),
       project('sweeps', ['test/sweeps/**/*.test.ts'], { testTimeout: 120_000 }),
     ],
   },

@@ -100,7 +100,8 @@ const FAULTS: readonly Fault[] = [
     fault: "a follower's grant on its queue",
     plant: withoutGrant('stillflow-events/servingalias', 'sqs:ReceiveMessage'),
     check: everyFollowerHears,
-    names: ['serving-alias', 'sqs:ReceiveMessage'],
+    // Whichever follower is looked at first, what is told is whose call was denied.
+    names: ['servingaliasfollower', 'sqs:ReceiveMessage'],
   },
   {
     fault: "the clock's grant",

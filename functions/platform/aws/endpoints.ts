@@ -337,12 +337,13 @@ export function awsEndpoints(
 
     invoke: invocations(() => use().runtime, world),
 
-    async remove(call, name) {
+    async remove(call, name, until) {
       checkName(name);
       const { sagemaker, blobs } = use();
       const what = `Endpoint '${name}'`;
       const EndpointName = cloudName(call.workspace, name);
       const target = await readSpec(call, path(name, 'target'));
+      if (until !== undefined && target && target.revision > until) return;
       if (target) await unscale(call, name, kindOf(target));
       if (target && kindOf(target) === 'component')
         if (await parts.remove(call.workspace, name))
