@@ -47,9 +47,12 @@ export class Problem extends Error {
   }
 }
 
+export const isMissing = (error: unknown): boolean =>
+  error instanceof Problem && error.code === 'missing';
+
 /** For `.catch`: undefined in the place of what is `missing`; throws anything else again. */
 export function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof Problem) || error.code !== 'missing') throw error;
+  if (!isMissing(error)) throw error;
 }
 
 /** Any thrown value as a Problem; what we did not throw on purpose is `internal` and says nothing of itself. */

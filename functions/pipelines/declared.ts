@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { stackMachine } from '../../statemachines/resources.ts';
 import type { Call } from '../kernel/call.ts';
-import { Problem } from '../kernel/problem.ts';
+import { Problem, unlessMissing } from '../kernel/problem.ts';
 import { type Declared, type DeclaredAnswer, declaration } from '../room.ts';
 import type { Catalog } from './catalog.ts';
 import type { PipelineDocument, ReadDocument } from './document.ts';
@@ -27,11 +27,7 @@ const Declaration = z.strictObject({
  * kfp's client follow a deployment, and go back with one that is rolled back.
  */
 export function declaredPipelines(catalog: Catalog, read: ReadDocument): Declared {
-  const found = (call: Call, name: string) =>
-    catalog.findPipeline(call, name).catch((error: unknown) => {
-      if (error instanceof Problem && error.code === 'missing') return undefined;
-      throw error;
-    });
+  const found = (call: Call, name: string) => catalog.findPipeline(call, name).catch(unlessMissing);
 
   return {
     async put(call, name, declared, first): Promise<DeclaredAnswer> {

@@ -1,5 +1,5 @@
 import type { Call } from '../kernel/call.ts';
-import { Problem } from '../kernel/problem.ts';
+import { isMissing } from '../kernel/problem.ts';
 import { type Ended, reasonOf } from '../platform/failure.ts';
 import type { MachineState } from '../platform/ports.ts';
 import { executionOf, isFinal, type Run, type RunId, type TaskRecord } from './model.ts';
@@ -78,7 +78,7 @@ export function runEnding({ platform, store, tracking, stepTokens }: RunParts) {
     try {
       await machines.stop(call, run.machine, executionOf(run), why);
     } catch (error) {
-      if (!(error instanceof Problem && error.code === 'missing')) throw error;
+      if (!isMissing(error)) throw error;
     }
   }
 

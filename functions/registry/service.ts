@@ -1,7 +1,7 @@
 import type { Call } from '../kernel/call.ts';
 import type { Event } from '../kernel/event.ts';
 import type { Pages } from '../kernel/page.ts';
-import { Problem } from '../kernel/problem.ts';
+import { isMissing, Problem } from '../kernel/problem.ts';
 import { newHexId, type World } from '../kernel/world.ts';
 import {
   isPrompt,
@@ -87,7 +87,7 @@ export function registryService(
       const prompt = isPrompt(model.tags) || isPrompt(version.tags);
       return { name, version: number, uri: files, runId, modelId, prompt } satisfies CopiedVersion;
     } catch (error) {
-      if (error instanceof Problem && error.code === 'missing' && at.name === wanted)
+      if (isMissing(error) && at.name === wanted)
         throw new Problem('invalid', 'A version cannot have itself as its source.', {
           field: 'source',
           cause: error,
@@ -324,7 +324,7 @@ export function registryService(
 /** The version stands; a logged model that was deleted meanwhile has nobody left to tell. */
 const noted = (note: Promise<void>) =>
   note.catch((error: unknown) => {
-    if (!(error instanceof Problem && error.code === 'missing')) throw error;
+    if (!isMissing(error)) throw error;
   });
 
 const placed = (version: number | null) => (version === null ? 'nothing' : `version ${version}`);

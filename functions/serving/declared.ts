@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Call } from '../kernel/call.ts';
 import type { Told } from '../kernel/event.ts';
-import { Problem, unlessMissing } from '../kernel/problem.ts';
+import { isMissing, Problem, unlessMissing } from '../kernel/problem.ts';
 import { queryAll, type Table } from '../platform/ports.ts';
 import { type Declared, declaration } from '../room.ts';
 import { AliasMoved, EndpointAsked, EndpointName, readModelUri } from './model.ts';
@@ -69,5 +69,3 @@ export function declaredEndpoints(
 
 const says = ({ model, scale }: EndpointAsked, asked: EndpointAsked): boolean =>
   model === asked.model && isDeepStrictEqual({ ...scale }, { ...asked.scale });
-
-const isMissing = (error: unknown): boolean => error instanceof Problem && error.code === 'missing';

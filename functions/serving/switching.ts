@@ -1,5 +1,5 @@
 import type { Call } from '../kernel/call.ts';
-import { Problem } from '../kernel/problem.ts';
+import { isMissing } from '../kernel/problem.ts';
 import type { World } from '../kernel/world.ts';
 import type { EndpointStatus, Endpoints } from '../platform/ports.ts';
 import { type Endpoint, type Revision, readModelUri, type ServedVersion } from './model.ts';
@@ -17,8 +17,6 @@ export interface SwitchingParts {
   readonly models: Registered;
   readonly world: World;
 }
-
-const isMissing = (error: unknown): boolean => error instanceof Problem && error.code === 'missing';
 
 /**
  * Why what is served could not be deployed anew, or undefined. Whoever deletes a version deletes its entry, and its

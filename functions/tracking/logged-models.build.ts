@@ -1,5 +1,5 @@
 import { pages } from '../kernel/page.ts';
-import { Problem } from '../kernel/problem.ts';
+import { isMissing } from '../kernel/problem.ts';
 import type { Route } from '../kernel/route.ts';
 import type { Follower, Platform } from '../platform/ports.ts';
 import {
@@ -42,7 +42,7 @@ const versionNoter = (models: LoggedModelService): Follower => ({
     try {
       await models.noteVersion(call, modelId, { name, version: String(version) });
     } catch (error) {
-      if (!(error instanceof Problem && error.code === 'missing')) throw error; // deleted since
+      if (!isMissing(error)) throw error; // deleted since
     }
   },
 });

@@ -4,6 +4,7 @@ import type { Page, Pages } from '../kernel/page.ts';
 import { Problem, unlessMissing } from '../kernel/problem.ts';
 import { newHexId } from '../kernel/world.ts';
 import type { Platform, Write } from '../platform/ports.ts';
+import { MAX_WRITES } from '../platform/records.ts';
 import { settler } from '../platform/settle.ts';
 import { type DatasetPut, datasetStore } from './datasets.store.ts';
 import {
@@ -72,8 +73,6 @@ export type ModelWrites = (call: Call, runId: RunId, points: readonly Metric[]) 
 export type ExperimentOf = (call: Call, id: ExperimentId) => Promise<Experiment>;
 
 const MAX_SUMMARIES = 1000;
-/** What `Table.commit` takes. */
-const MAX_WRITES = 97;
 /** Of the names of params and tags, this much goes into the log entry. */
 const AUDITED_NAMES = 500;
 
